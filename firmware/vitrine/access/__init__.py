@@ -1,0 +1,1 @@
+"""Who may open: tokens, policy, session. Imports crypto and codec."""

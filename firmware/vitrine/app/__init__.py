@@ -1,0 +1,1 @@
+"""The lock's own logic on asyncio, without hardware."""

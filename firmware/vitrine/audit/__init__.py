@@ -1,0 +1,1 @@
+"""Evidence. Imports crypto and codec."""

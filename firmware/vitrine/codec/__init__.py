@@ -1,0 +1,1 @@
+"""Bytes to values and back: CBOR and COSE. Imports crypto."""

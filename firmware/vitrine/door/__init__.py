@@ -1,0 +1,1 @@
+"""What the door is and does. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Hardware; may import machine and esp32."""

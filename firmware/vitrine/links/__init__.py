@@ -1,0 +1,1 @@
+"""Radios and wires: how requests reach the dispatch."""

@@ -1,0 +1,81 @@
+"""Collect each portable test file twice: by pytest on CPython, and once more on the MicroPython unix port."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+PORTABLE = ("crypto", "codec", "access", "door", "audit")
+MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
+FILE_TIME_LIMIT_S = 240
+
+sys.path[:0] = [str(ROOT / "firmware"), str(TESTS), str(TESTS / "support" / "cpython_shims")]
+
+
+def pytest_report_header(config):
+    return f"micropython: {MICROPYTHON}"
+
+
+def pytest_collect_file(file_path, parent):
+    relative = file_path.relative_to(TESTS) if file_path.is_relative_to(TESTS) else None
+    portable = relative and relative.parts[0] in PORTABLE and file_path.name.startswith("test_")
+    if portable and file_path.suffix == ".py":
+        return MicroPythonFile.from_parent(
+            parent, path=file_path, nodeid=f"{parent.nodeid}/[mpy]{file_path.name}"
+        )
+    return None
+
+
+class MicroPythonFile(pytest.File):
+    """One portable file, run in one MicroPython process when the first of its tests is asked for."""
+
+    def collect(self):
+        self.results = None
+        for node in ast.parse(self.path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield MicroPythonTest.from_parent(self, name=node.name)
+
+    def result(self, name):
+        if self.results is None:
+            path = [ROOT / "firmware", TESTS]
+            run = subprocess.run(
+                [MICROPYTHON, "-X", "heapsize=8M", str(TESTS / "support" / "run_mpy.py"), str(self.path)],
+                env={**os.environ, "MICROPYPATH": ":".join(map(str, path)) + ":.frozen"},
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=FILE_TIME_LIMIT_S,
+            )
+            lines = [json.loads(line[1:]) for line in run.stdout.splitlines() if line.startswith("@")]
+            self.results = {line["name"]: line for line in lines}
+            self.ending = f"exit status {run.returncode}\n{run.stdout[-2000:]}\n{run.stderr[-4000:]}"
+        return self.results.get(name)
+
+
+class MicroPythonTest(pytest.Item):
+    def runtest(self):
+        result = self.parent.result(self.name)
+        if result is None:
+            raise MicroPythonFailure(f"did not finish on MicroPython: {self.parent.ending}")
+        if result["outcome"] == "skipped":
+            pytest.skip(result["detail"])
+        if result["outcome"] == "failed":
+            raise MicroPythonFailure(result["detail"])
+
+    def repr_failure(self, excinfo):
+        if isinstance(excinfo.value, MicroPythonFailure):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self):
+        return self.path, None, f"[mpy] {self.name}"
+
+
+class MicroPythonFailure(Exception):
+    """A test failed on MicroPython; the text is its traceback there."""
