@@ -1,0 +1,77 @@
+# Everything a person or CI runs. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
+# tests run on both cores of the smallest machine we care for
+WORKERS ?= 2
+
+.PHONY: help setup deps demo emulate test test-unit test-system lint format typecheck layers bench mpy clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.base ## make .venv with what the demo and the tools need
+
+$(VENV)/.base: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Vitrine needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setup: installing the tools into $(VENV)"
+	@$(PIP) install --constraint requirements.lock --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	@echo "setup: installing the test tools into $(VENV)"
+	@$(PIP) install --constraint requirements.lock --upgrade pip==25.3
+	@$(PIP) install --constraint requirements.lock --group test
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	@echo "setup: installing the lint tools into $(VENV)"
+	@$(PIP) install --constraint requirements.lock --group lint
+	@touch $@
+
+deps: $(VENV)/.base ## fetch the device's third-party packages into build/deps (falls back with one line)
+	@$(BIN)/python -m vitrine_tools.deps
+
+mpy: $(VENV)/.base ## compile the firmware to .mpy for each target, print and bound the sizes
+	@$(BIN)/python tools/checks/mpy_sizes.py
+
+demo: $(VENV)/.base ## a phone unlocks an emulated lock over BLE, then five attacks fail
+	@$(BIN)/python -m vitrine_tools.demo $(if $(JSON),--json)
+
+emulate: $(VENV)/.base ## one emulated lock that keeps running; keys: o open, c close, x exit button, q quit
+	@$(BIN)/vitrine emulate
+
+test: test-unit test-system ## all tests
+
+test-unit: $(VENV)/.test ## pure packages (CPython and MicroPython), drivers, tools
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/system --ignore tests/attacks --ignore tests/fuzz
+
+test-system: $(VENV)/.test ## the whole firmware on the emulated board: phones, power cuts, attacks, fuzzing
+	@$(BIN)/pytest -n $(WORKERS) tests/system tests/attacks tests/fuzz
+
+lint: $(VENV)/.lint ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.lint ## let ruff format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+typecheck: $(VENV)/.lint ## basedpyright: firmware against the ESP32 stubs, tools against CPython
+	@$(BIN)/basedpyright --project firmware/pyrightconfig.json
+	@$(BIN)/basedpyright --project tools/pyrightconfig.json
+
+layers: $(VENV)/.base ## who may import whom (firmware/README.md)
+	@$(BIN)/python tools/checks/layers.py
+
+bench: $(VENV)/.test ## all figures; JSON in build/bench.json
+	@$(BIN)/python tools/bench/run.py
+
+clean: ## remove build/ and the emulators' state (not .venv)
+	@rm -rf build

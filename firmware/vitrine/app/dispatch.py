@@ -1,0 +1,220 @@
+"""One request path for all links: bytes in, bytes out.
+
+Owns the requests and answers of SPEC.md section 3 and the mapping of decisions to wire status; nothing else in the
+firmware does. Knows no radio: a link opens a `Channel` for each connection and hands it whole messages.
+"""
+
+from micropython import const
+
+from vitrine.access import reasons
+from vitrine.access.decision import is_grant
+from vitrine.access.session import Session
+from vitrine.codec import cbor
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+PROTOCOL_VERSION = 1
+REQUEST_BOUND = 768  # a 512-byte token or a proof with room to spare
+ANSWER_BOUND = 512
+
+OK, REFUSED, BUSY, MALFORMED = 0, 1, 2, 3
+HELLO, PRESENT, ACT, STATUS, IDENTIFY = 0, 1, 2, 3, 4
+
+# Each further guess must cost the attacker a new connection.
+MALFORMED_LIMIT = 3
+REFUSED_LIMIT = 4
+IDENTIFY_PAUSE_MS = 5000
+
+# SPEC.md section 7
+_LOCK_OPERATION_ERROR = 3
+_IDENTIFIED = 132
+_SOURCE_REMOTE = 7
+
+
+class Malformed(Exception):
+    """The request is not one of SPEC.md section 3; the channel answers MALFORMED."""
+
+
+class Dispatch:
+    """What all channels of a lock share.
+
+    `policy` is an access.policy.Policy, or None while the lock is unprovisioned; `verified` the lock's cache of
+    verified tokens; `lock` the app.controller.Controller; `clock` gives ticks_ms() and reading().
+    """
+
+    def __init__(self, policy, verified, verify_holder, random_bytes, lock, events, clock, identify):
+        self.policy = policy
+        self.verified = verified
+        self.verify_holder = verify_holder
+        self.random_bytes = random_bytes
+        self.lock = lock
+        self.events = events
+        self.clock = clock
+        self.identify = identify
+        self.identified_ms = None
+
+    def channel(self, link: int) -> "Channel":
+        """Open the request path of one new connection over `link` (SPEC.md section 7, field 18)."""
+        session = None
+        if self.policy is not None:
+            session = Session(self.policy, self.verify_holder, self.random_bytes, self.verified)
+        return Channel(self, session, link)
+
+
+class Channel:
+    """One connection: its session, and what it has cost so far."""
+
+    def __init__(self, dispatch: Dispatch, session, link: int) -> None:
+        self._dispatch = dispatch
+        self._session = session
+        self._link = link
+        self._malformed = 0
+        self._refused = 0
+        self._accepted = False
+        self.has_proved = False
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True when the link must end this connection."""
+        if self._malformed >= MALFORMED_LIMIT:
+            return True
+        return self._refused >= REFUSED_LIMIT and not self.has_proved
+
+    def handle(self, request: bytes) -> bytes:
+        """Answer one whole request of any bytes; never raises for what the peer sent."""
+        request_id = 0
+        try:
+            op, request_id, body = _parse(request)
+            status, answer = self._perform(op, body)
+        except Malformed:
+            return self.malformed(request_id)
+        return cbor.encode([request_id, status, answer])
+
+    def malformed(self, request_id: int = 0) -> bytes:
+        """Count and answer a message that is no request; links call it for broken framing too."""
+        self._malformed += 1
+        return cbor.encode([request_id, MALFORMED, None])
+
+    def close(self) -> None:
+        """The connection has ended: record what was too cheap to be recorded one by one."""
+        if self._malformed:
+            self._record_refusal(reasons.TOKEN_MALFORMED, None, None, {14: self._malformed, 15: "malformed requests"})
+        self._session = None
+
+    def _perform(self, op, body) -> "tuple[int, Any]":
+        if self._session is None:
+            # Not a secret (the advertisement says so), and the technician must be able to tell.
+            self._refused += 1
+            return REFUSED, {1: reasons.NOT_PROVISIONED}
+        if op == PRESENT:
+            return self._present(body)
+        if op == ACT:
+            return self._act(body)
+        if body is not None:
+            raise Malformed
+        if op == HELLO:
+            return self._hello()
+        if op == STATUS:
+            return self._status()
+        if op == IDENTIFY:
+            return self._identify()
+        raise Malformed
+
+    def _hello(self) -> "tuple[int, Any]":
+        shared = self._dispatch
+        nonce = self._session.hello(shared.clock.ticks_ms())
+        _, time_state = shared.clock.reading()
+        audit = [shared.events.count, shared.events.head]
+        return OK, {1: shared.policy.lock_id, 2: PROTOCOL_VERSION, 3: nonce, 4: time_state, 5: audit}
+
+    def _present(self, body) -> "tuple[int, Any]":
+        if type(body) is not bytes:
+            raise Malformed
+        decision = self._session.present(body, self._dispatch.clock.reading())
+        if is_grant(decision):
+            self._accepted = True
+            return OK, {1: decision.token.hash}
+        self._refused += 1
+        self._record_refusal(decision.reason, None, decision)
+        return REFUSED, None
+
+    def _act(self, body) -> "tuple[int, Any]":
+        action, uv, proof = _act_body(body)
+        shared = self._dispatch
+        decision = self._session.act(action, uv, proof, shared.clock.ticks_ms(), shared.clock.reading())
+        if decision.is_authentic:
+            self.has_proved = True
+        nonce = self._session.nonce
+        if is_grant(decision):
+            if shared.lock.operate(action, decision, self._link):
+                return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
+            return REFUSED, {1: reasons.FAULT, 2: nonce}
+        self._refused += 1
+        self._record_refusal(decision.reason, action, decision)
+        if decision.is_authentic:
+            return REFUSED, {1: decision.reason, 2: nonce}
+        return REFUSED, {2: nonce}
+
+    def _status(self) -> "tuple[int, Any]":
+        if not self.has_proved:
+            self._refused += 1
+            return REFUSED, None
+        shared = self._dispatch
+        _, time_state = shared.clock.reading()
+        return OK, {1: shared.policy.lock_id, 3: shared.lock.lock_state, 4: shared.lock.door_state, 5: time_state}
+
+    def _identify(self) -> "tuple[int, Any]":
+        if not self._accepted:
+            self._refused += 1
+            return REFUSED, None
+        shared = self._dispatch
+        now_ms = shared.clock.ticks_ms()
+        if shared.identified_ms is not None:
+            # a negative age is one of over six days (ticks wrap), not a recent one
+            if 0 <= shared.clock.ticks_diff(now_ms, shared.identified_ms) < IDENTIFY_PAUSE_MS:
+                return BUSY, None
+        shared.identified_ms = now_ms
+        shared.identify()
+        shared.events.record(_IDENTIFIED, {6: _SOURCE_REMOTE, 18: self._link})
+        return OK, None
+
+    def _record_refusal(self, reason, operation, decision, more=None) -> None:
+        fields = {4: reason, 6: _SOURCE_REMOTE, 12: reasons.error_code(reason), 18: self._link}
+        if operation is not None:
+            fields[5] = operation
+        token = decision.token if decision is not None else None
+        if token is not None:
+            for key, value in ((7, token.sub), (8, token.cti), (9, token.ref), (13, token.kid)):
+                if value is not None:
+                    fields[key] = value
+            if decision.is_authentic:
+                fields[16] = True
+        if more:
+            fields.update(more)
+        self._dispatch.events.record(_LOCK_OPERATION_ERROR, fields)
+
+
+def _parse(request: bytes) -> "tuple[int, int, Any]":
+    """Return (op, id, body) of a request, or raise Malformed."""
+    try:
+        message = cbor.decode(request, REQUEST_BOUND)
+    except cbor.CborError:
+        raise Malformed
+    if type(message) is not list or len(message) != 3:
+        raise Malformed
+    op, request_id, body = message
+    if type(op) is not int or type(request_id) is not int or not 0 <= request_id <= 65535:
+        raise Malformed
+    return op, request_id, body
+
+
+def _act_body(body) -> "tuple[int, bool, bytes]":
+    """Return (action, uv, proof) of an act request's body, or raise Malformed."""
+    if type(body) is not dict or len(body) != 3:
+        raise Malformed
+    action, uv, proof = body.get(1), body.get(2), body.get(3)
+    if type(action) is not int or type(uv) is not bool or type(proof) is not bytes:
+        raise Malformed
+    return action, uv, proof

@@ -1,0 +1,226 @@
+"""BLE: the GATT service and the advertisement of SPEC.md section 4, over aioble.
+
+Owns connections, chunks and time limits. Knows nothing of tokens: whole messages go to an app.dispatch.Channel.
+All security is above the link: no pairing, no bonding, any bytes may come from anyone.
+"""
+
+import asyncio
+import errno
+import struct
+import time
+
+import aioble
+import bluetooth
+from micropython import const
+
+from vitrine.app.dispatch import REQUEST_BOUND
+from vitrine.codec import chunks
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from vitrine.app.dispatch import Channel, Dispatch
+
+SERVICE_UUID = "b5a30001-7b1f-4e5d-9c41-76697472696e"
+REQUEST_UUID = "b5a30002-7b1f-4e5d-9c41-76697472696e"
+ANSWER_UUID = "b5a30003-7b1f-4e5d-9c41-76697472696e"
+
+LINK_BLE = 1  # SPEC.md section 7, field 18
+
+ATT_MTU_MIN = 23  # until the phone asks for more (Bluetooth Core, vol 3, part F, 3.2.8)
+ATT_MTU_MAX = 247  # one data packet of 251 bytes
+IDLE_MS = 5_000
+TOTAL_MS = 15_000
+EVICT_AFTER_MS = 1_000
+# NimBLE has 4 connections; the last is kept free so that a new phone can always knock.
+PEERS_MAX = 3
+ADVERTISE_MS = 100
+# The advertisement is made anew at least this often: its state bits follow the clock, and a lost one comes back.
+READVERTISE_MS = 10_000
+_NOTIFY_TRIES = 40
+_NOTIFY_PAUSE_MS = 5
+_FLUSH_MS = 30
+
+_SERVICE_DATA_VERSION = 1
+_STATE_PROVISIONED = 1
+_STATE_TIME_KNOWN = 2
+_NAME_MAX = 29
+
+_FAULT = 129  # SPEC.md section 7
+
+
+class Peer:
+    """One connected phone."""
+
+    def __init__(self, connection, channel: "Channel", now_ms: int) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.since_ms = now_ms
+        self.assembler = chunks.Assembler(REQUEST_BOUND)
+        self.arrived = asyncio.Event()
+        self.message: "bytes | None" = None
+        self.broken = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take one chunk; sets `arrived` when there is something to answer."""
+        if self.arrived.is_set():
+            return  # a phone that does not wait for its answer is not heard
+        try:
+            self.message = self.assembler.feed(chunk)
+        except chunks.ChunkError:
+            self.broken = True
+        if self.broken or self.message is not None:
+            self.arrived.set()
+
+    def take(self) -> "bytes | None":
+        """Return the message that arrived, or None if the framing was broken."""
+        message, self.message, self.broken = self.message, None, False
+        self.arrived.clear()
+        return message
+
+
+class BleLink:
+    """The lock's BLE server. `state()` returns (is_provisioned, is_time_known) for the advertisement."""
+
+    def __init__(self, dispatch: "Dispatch", events, lock_id: str, hint: bytes, state) -> None:
+        self._dispatch = dispatch
+        self._events = events
+        self._lock_id = lock_id
+        self._hint = hint
+        self._state = state
+        self._peers: "list[Peer]" = []
+        self._request = None
+        self._answer = None
+
+    async def run(self, vote) -> None:
+        """Serve for ever; raises OSError when the radio fails, and can then be run again."""
+        self._start()
+        receiver = asyncio.create_task(self._receive())
+        try:
+            while True:
+                vote()
+                connection = await self._advertise()
+                if connection is not None:
+                    self._admit(connection)
+        finally:
+            receiver.cancel()
+            self._peers.clear()
+            aioble.stop()
+
+    def _start(self) -> None:
+        aioble.config(mtu=ATT_MTU_MAX, gap_name=self._lock_id)
+        service = aioble.Service(bluetooth.UUID(SERVICE_UUID))
+        # write with response only: the phone's stack then paces it to what the queue of aioble holds
+        self._request = aioble.BufferedCharacteristic(
+            service, bluetooth.UUID(REQUEST_UUID), write=True, capture=True, max_len=ATT_MTU_MAX - 3
+        )
+        self._answer = aioble.Characteristic(service, bluetooth.UUID(ANSWER_UUID), notify=True)
+        aioble.register_services(service)
+
+    async def _advertise(self):
+        """Return the next connection, or None when the advertisement is to be made anew."""
+        advertisement, scan_response = self._advertisement()
+        try:
+            connection = await aioble.advertise(
+                ADVERTISE_MS * 1000,
+                adv_data=advertisement,
+                resp_data=scan_response,
+                timeout_ms=READVERTISE_MS,
+            )
+        except asyncio.TimeoutError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOMEM or not self._peers:
+                raise
+            # All connections are taken for a moment: the one being ended frees its place.
+            await asyncio.sleep_ms(_FLUSH_MS)
+            return None
+        if connection is None:
+            # aioble.advertise swallows a cancellation and returns None
+            raise asyncio.CancelledError
+        return connection
+
+    def _advertisement(self) -> "tuple[bytes, bytes]":
+        is_provisioned, is_time_known = self._state()
+        state = (_STATE_PROVISIONED if is_provisioned else 0) | (_STATE_TIME_KNOWN if is_time_known else 0)
+        service_data = bytes(bluetooth.UUID(SERVICE_UUID)) + struct.pack("BB", _SERVICE_DATA_VERSION, state) + self._hint
+        name = self._lock_id.encode()[:_NAME_MAX]
+        return b"\x02\x01\x06" + _structure(0x21, service_data), _structure(0x09, name)
+
+    def _admit(self, connection) -> None:
+        now_ms = time.ticks_ms()
+        if len(self._peers) >= PEERS_MAX:
+            victim = self._evictable(now_ms)
+            asyncio.create_task(self._disconnect(connection if victim is None else victim.connection))
+            if victim is None:
+                return
+            self._peers.remove(victim)
+        peer = Peer(connection, self._dispatch.channel(LINK_BLE), now_ms)
+        self._peers.append(peer)
+        asyncio.create_task(self._serve(peer))
+
+    def _evictable(self, now_ms: int) -> "Peer | None":
+        """The phone that has proved nothing for longest, if for at least EVICT_AFTER_MS."""
+        for peer in self._peers:  # oldest first
+            if not peer.channel.has_proved and time.ticks_diff(now_ms, peer.since_ms) >= EVICT_AFTER_MS:
+                return peer
+        return None
+
+    async def _receive(self) -> None:
+        """Hand each written chunk to its phone. Cheap: the work is done in the phone's own task."""
+        while True:
+            connection, chunk = await self._request.written()
+            for peer in self._peers:
+                if peer.connection is connection:
+                    peer.feed(chunk)
+
+    async def _serve(self, peer: Peer) -> None:
+        connection = peer.connection
+        try:
+            while not peer.channel.is_exhausted:
+                left_ms = TOTAL_MS - time.ticks_diff(time.ticks_ms(), peer.since_ms)
+                if left_ms <= 0 or not connection.is_connected():
+                    break
+                with connection.timeout(min(IDLE_MS, left_ms)):
+                    await peer.arrived.wait()
+                message = peer.take()
+                answer = peer.channel.malformed() if message is None else peer.channel.handle(message)
+                await self._send(connection, answer)
+        except (asyncio.TimeoutError, aioble.DeviceDisconnectedError):
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                self._events.record(_FAULT, {15: "ble %d" % (error.errno or 0), 18: LINK_BLE})
+        except Exception as error:
+            # One phone's trouble must not take the radio away from the others.
+            self._events.record(_FAULT, {15: "ble " + type(error).__name__[:24], 18: LINK_BLE})
+        finally:
+            if peer in self._peers:
+                self._peers.remove(peer)
+            peer.channel.close()
+        await self._disconnect(connection)
+
+    async def _send(self, connection, answer: bytes) -> None:
+        """Notify `answer` chunk by chunk; waits for the stack's buffers, not for ever."""
+        mtu = min(connection.mtu or ATT_MTU_MIN, ATT_MTU_MAX)
+        for chunk in chunks.split(answer, mtu):
+            for tries_left in range(_NOTIFY_TRIES, -1, -1):
+                try:
+                    self._answer.notify(connection, chunk)
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENOMEM or not tries_left or not connection.is_connected():
+                        raise
+                await asyncio.sleep_ms(_NOTIFY_PAUSE_MS)
+
+    async def _disconnect(self, connection) -> None:
+        if connection.is_connected():
+            await asyncio.sleep_ms(_FLUSH_MS)  # let the last answer leave
+        try:
+            await connection.disconnect()
+        except (OSError, asyncio.TimeoutError, aioble.DeviceDisconnectedError):
+            pass
+
+
+def _structure(kind: int, data: bytes) -> bytes:
+    """One AD structure (Bluetooth Core, vol 3, part C, 11)."""
+    return bytes((len(data) + 1, kind)) + data
