@@ -1,0 +1,29 @@
+"""Edwards25519: its numbers, and which encodings of points are refused (RFC 8032 section 5.1; FIPS 186-5).
+
+All values are integers or 32-byte little-endian strings. Nothing here allocates at run time but the integers.
+"""
+
+P = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFED  # the field: 2^255 - 19
+ORDER = 0x1000000000000000000000000000000014DEF9DEA2F79CD65812631A5CF5D3ED  # L, the prime order of the base point
+D = 0x52036CEE2B6FFE738CC740797779E89800700A4D4141D8AB75EB4DCA135978A3  # -121665/121666
+D2 = 0x2406D9DC56DFFCE7198E80F2EEF3D13000E0149A8283B156EBD69B9426B2F159  # 2 * D
+SQRT_M1 = 0x2B8324804FC1DF0B2B4D00993DFBD7A72F431806AD2FE478C4EE1B274A0EA0B0
+SIGN_BIT = 1 << 255
+
+# The y coordinates of the eight points whose order divides 8. Under such a key, or such an R, a signature can be
+# made without any secret, so both are refused. Each y is below P, so equality is enough.
+SMALL_ORDER_Y = (
+    0,
+    1,
+    P - 1,
+    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+)
+
+
+def canonical_y(raw: bytes) -> int:
+    """Return y of the 32-byte encoding `raw`, or -1 if it is not below P or belongs to a small-order point."""
+    y = int.from_bytes(raw, "little") & (SIGN_BIT - 1)
+    if y >= P or y in SMALL_ORDER_Y:
+        return -1
+    return y
