@@ -47,7 +47,8 @@ demo: $(VENV)/.base ## a phone unlocks an emulated lock over BLE, then five atta
 emulate: $(VENV)/.base ## one emulated lock that keeps running; keys: o open, c close, x exit button, q quit
 	@$(BIN)/vitrine emulate
 
-test: test-unit test-system ## all tests
+test: $(VENV)/.test ## all tests: units on both interpreters, then the whole firmware on the emulated board
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-unit: $(VENV)/.test ## pure packages (CPython and MicroPython), drivers, tools
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/system --ignore tests/attacks --ignore tests/fuzz
@@ -64,6 +65,7 @@ format: $(VENV)/.lint ## let ruff format the code
 	@$(BIN)/ruff format .
 
 typecheck: $(VENV)/.lint ## basedpyright: firmware against the ESP32 stubs, tools against CPython
+	@mkdir -p build && ln -sfn $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') build/typeshed
 	@$(BIN)/basedpyright --project firmware/pyrightconfig.json
 	@$(BIN)/basedpyright --project tools/pyrightconfig.json
 
