@@ -1,0 +1,198 @@
+"""The provisioning record: who a lock is, which issuers it trusts how far, and its settings (SPEC.md sections 5, 6)."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from . import cbor, names, tokens, when
+from .errors import ProvisionError, ToolError
+from .keys import PublicKey
+
+VERSION: Final = 1
+MAX_RECORD: Final = 1900
+MAX_ZONE: Final = 48
+MAX_LIFETIME_S: Final = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One door setting: its key in the record, its default and its bounds."""
+
+    key: int
+    default: int
+    least: int
+    most: int
+
+
+SETTINGS: Final = {
+    "unlock_ms": Setting(1, 5000, 500, 10000),
+    "hold_ms": Setting(2, 10000, 500, 10000),
+    "relock_ms": Setting(3, 400, 100, 5000),
+    "ajar_ms": Setting(4, 30000, 5000, 3600000),
+    "pull_ms": Setting(5, 150, 20, 1000),
+    "hold_duty_pct": Setting(6, 40, 10, 100),
+    "debounce_ms": Setting(7, 30, 5, 200),
+}
+_NAME_OF_KEY = {setting.key: name for name, setting in SETTINGS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """A key whose tokens the lock believes, within these bounds."""
+
+    public_key: PublicKey
+    name: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    max_lifetime_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """A whole record. `door` holds the settings that differ from their default, by name."""
+
+    lock_id: str
+    issuers: tuple[Issuer, ...]
+    provisioned_at_s: int
+    groups: tuple[str, ...] = ()
+    zone: str = "UTC0"
+    door: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def hint(self) -> bytes:
+        """The 6 bytes by which phones find this lock."""
+        return names.hint(self.lock_id)
+
+    def issuer_of(self, kid: bytes) -> Issuer | None:
+        """Return the pinned issuer with this kid."""
+        return next((issuer for issuer in self.issuers if issuer.public_key.kid == kid), None)
+
+    def to_bytes(self) -> bytes:
+        """Return the record as the lock stores it; ProvisionError names the value that breaks a rule."""
+        _check(self)
+        record = {
+            1: VERSION,
+            2: self.lock_id,
+            3: list(self.groups),
+            4: [
+                {
+                    1: issuer.public_key.raw,
+                    2: issuer.name,
+                    3: " ".join(issuer.scopes),
+                    4: list(issuer.audiences),
+                    5: issuer.max_lifetime_s,
+                }
+                for issuer in self.issuers
+            ],
+            5: self.zone,
+            6: {SETTINGS[name].key: value for name, value in self.door.items() if value != SETTINGS[name].default},
+            7: self.provisioned_at_s,
+        }
+        data = cbor.encode(record)
+        if len(data) > MAX_RECORD:
+            raise ProvisionError(f"the record would have {len(data)} bytes, at most {MAX_RECORD}: name fewer audiences")
+        return data
+
+
+def parse(data: bytes) -> Provision:
+    """Read a record as strictly as a lock does; ProvisionError says what is wrong."""
+    try:
+        record = cbor.decode(data, MAX_RECORD)
+    except cbor.CborError as error:
+        raise ProvisionError(f"not a provisioning record: {error}") from None
+    if not isinstance(record, dict) or record.keys() != set(range(1, 8)):
+        raise ProvisionError("not a provisioning record: it must have the keys 1 to 7")
+    version, lock_id, groups, issuers, zone, door, provisioned_at_s = (record[key] for key in range(1, 8))
+    if version is not VERSION:
+        raise ProvisionError(f"a provisioning record of version {version!r}; this program knows version {VERSION}")
+    if not isinstance(door, dict) or not door.keys() <= _NAME_OF_KEY.keys():
+        raise ProvisionError("the door settings are not a map of known settings")
+    provision = Provision(
+        lock_id=_text(lock_id, "the lock id"),
+        groups=_texts(groups, "the groups"),
+        issuers=tuple(_read_issuer(issuer) for issuer in _list(issuers, "the issuers")),
+        zone=_text(zone, "the time zone"),
+        door={_NAME_OF_KEY[key]: value for key, value in door.items()},
+        provisioned_at_s=provisioned_at_s,
+    )
+    _check(provision)
+    return provision
+
+
+def _read_issuer(value: Any) -> Issuer:
+    if not isinstance(value, dict) or value.keys() != set(range(1, 6)):
+        raise ProvisionError("an issuer must have the keys 1 to 5")
+    raw, name, scopes, audiences, max_lifetime_s = (value[key] for key in range(1, 6))
+    if not isinstance(raw, bytes) or len(raw) != 32:
+        raise ProvisionError("an issuer's public key must be 32 bytes")
+    return Issuer(
+        public_key=PublicKey(raw),
+        name=_text(name, "an issuer's name"),
+        scopes=tuple(_text(scopes, "an issuer's scopes").split(" ")),
+        audiences=_texts(audiences, "an issuer's audiences"),
+        max_lifetime_s=max_lifetime_s,
+    )
+
+
+def _check(provision: Provision) -> None:
+    """Hold every value against SPEC.md sections 1, 5 and 6."""
+    try:
+        names.check_lock_id(provision.lock_id)
+        for group in provision.groups:
+            if not group.startswith(names.GROUP_PREFIX):
+                raise ProvisionError(f"the group {group!r} must begin with {names.GROUP_PREFIX!r}")
+            names.check_group(group)
+        when.posix_zone(provision.zone)
+        for issuer in provision.issuers:
+            for audience in issuer.audiences:
+                names.check_audience(audience)
+    except ToolError as error:
+        raise ProvisionError(str(error)) from None
+    if len(provision.groups) > 8:
+        raise ProvisionError("a lock belongs to at most 8 groups")
+    if not 1 <= len(provision.issuers) <= 4:
+        raise ProvisionError("a lock trusts 1 to 4 issuers")
+    if len({issuer.public_key.kid for issuer in provision.issuers}) != len(provision.issuers):
+        raise ProvisionError("an issuer's key is there twice")
+    if len(provision.zone.encode()) > MAX_ZONE:
+        raise ProvisionError(f"the time zone is longer than {MAX_ZONE} bytes")
+    for issuer in provision.issuers:
+        _check_issuer(issuer)
+    for name, value in provision.door.items():
+        setting = SETTINGS.get(name)
+        if setting is None:
+            raise ProvisionError(f"{name!r} is not a door setting: use one of {', '.join(SETTINGS)}")
+        _number(value, name, setting.least, setting.most)
+    _number(provision.provisioned_at_s, "the time of provisioning", 0, 2**32 - 1)
+
+
+def _check_issuer(issuer: Issuer) -> None:
+    if not 1 <= len(issuer.name.encode()) <= 32:
+        raise ProvisionError("an issuer's name must be 1 to 32 bytes")
+    scopes = set(issuer.scopes)
+    if not scopes or len(scopes) != len(issuer.scopes) or not scopes <= set(tokens.SCOPES):
+        raise ProvisionError(f"an issuer's scopes must be words of '{' '.join(tokens.SCOPES)}', each once")
+    if not 1 <= len(issuer.audiences) <= 8:
+        raise ProvisionError("an issuer may address 1 to 8 locks or groups")
+    _number(issuer.max_lifetime_s, "an issuer's maximum lifetime", 1, MAX_LIFETIME_S)
+
+
+def _number(value: Any, name: str, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ProvisionError(f"{name} must be a whole number from {least} to {most}")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise ProvisionError(f"{name} must be a text")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ProvisionError(f"{name} must be an array")
+    return value
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    return tuple(_text(item, name) for item in _list(value, name))
