@@ -1,0 +1,75 @@
+"""The door's names and numbers, as Matter's DoorLock cluster (0x0101, revision 7) has them, and the machine's own modes.
+
+Owns numbers only. The machine that uses them is fsm.py.
+"""
+
+from micropython import const
+
+# DlLockState (attribute LockState)
+NOT_FULLY_LOCKED = const(0)
+LOCK_LOCKED = const(1)
+LOCK_UNLOCKED = const(2)
+
+# DoorStateEnum (attribute DoorState)
+DOOR_OPEN = const(0)
+DOOR_CLOSED = const(1)
+DOOR_FORCED_OPEN = const(3)
+DOOR_AJAR = const(5)
+
+# AlarmCodeEnum (event DoorLockAlarm)
+ALARM_FORCED_OPEN = const(6)
+ALARM_AJAR = const(7)
+
+# LockOperationTypeEnum (event LockOperation); HOLD is ours: unlock for the hold time (SPEC.md section 3)
+LOCK = const(0)
+UNLOCK = const(1)
+HOLD = const(128)
+
+# OperationSourceEnum
+SOURCE_UNSPECIFIED = const(0)
+SOURCE_MANUAL = const(1)
+SOURCE_AUTO = const(4)
+SOURCE_BUTTON = const(5)
+SOURCE_REMOTE = const(7)
+
+# Modes of the machine. Closed: LOCKED, UNLOCKED, RELOCKING. Open: OPEN, AJAR, FORCED.
+LOCKED = const(0)  # closed, strike off, bolt settled
+UNLOCKED = const(1)  # closed, strike energised, waiting for the door to open
+OPEN = const(2)  # opened after a grant or an exit request, or found open at power-up
+AJAR = const(3)  # held open beyond ajar_ms
+FORCED = const(4)  # opened while LOCKED
+RELOCKING = const(5)  # closed, strike off, settling in the frame before LOCKED may be said
+
+MODES = ("LOCKED", "UNLOCKED", "OPEN", "AJAR", "FORCED", "RELOCKING")
+LOCK_STATES = (LOCK_LOCKED, LOCK_UNLOCKED, LOCK_UNLOCKED, LOCK_UNLOCKED, NOT_FULLY_LOCKED, NOT_FULLY_LOCKED)
+DOOR_STATES = (DOOR_CLOSED, DOOR_CLOSED, DOOR_OPEN, DOOR_AJAR, DOOR_FORCED_OPEN, DOOR_CLOSED)
+
+# Events the machine takes
+DOOR_OPENED = const(0)
+DOOR_SHUT = const(1)
+REX_PRESSED = const(2)
+UNLOCK_GRANTED = const(3)
+HOLD_GRANTED = const(4)
+LOCK_GRANTED = const(5)
+TIME_PASSED = const(6)
+STRIKE_FAILED = const(7)
+POWERED_UP = const(8)  # the cause of the first state; not an event of step()
+
+EVENTS = (
+    "DOOR_OPENED",
+    "DOOR_SHUT",
+    "REX_PRESSED",
+    "UNLOCK_GRANTED",
+    "HOLD_GRANTED",
+    "LOCK_GRANTED",
+    "TIME_PASSED",
+    "STRIKE_FAILED",
+    "POWERED_UP",
+)
+
+# Actions the machine asks for: tuples that start with one of these
+ENERGISE_STRIKE = const(0)  # (ENERGISE_STRIKE, on_ms): from now on, in place of what ran before
+RELEASE_STRIKE = const(1)  # (RELEASE_STRIKE,)
+REPORT_OPERATION = const(2)  # (REPORT_OPERATION, operation, source)
+REPORT_DOOR = const(3)  # (REPORT_DOOR, DoorStateEnum, source)
+RAISE_ALARM = const(4)  # (RAISE_ALARM, AlarmCodeEnum)

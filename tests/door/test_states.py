@@ -1,0 +1,24 @@
+"""The numbers are Matter's (DoorLock cluster 0x0101, revision 7)."""
+
+from vitrine.door import states
+
+
+def test_matter_numbers():
+    assert (states.NOT_FULLY_LOCKED, states.LOCK_LOCKED, states.LOCK_UNLOCKED) == (0, 1, 2)
+    assert (states.DOOR_OPEN, states.DOOR_CLOSED, states.DOOR_FORCED_OPEN, states.DOOR_AJAR) == (0, 1, 3, 5)
+    assert (states.ALARM_FORCED_OPEN, states.ALARM_AJAR) == (6, 7)
+    assert (states.LOCK, states.UNLOCK, states.HOLD) == (0, 1, 128)
+    sources = (states.SOURCE_MANUAL, states.SOURCE_AUTO, states.SOURCE_BUTTON, states.SOURCE_REMOTE)
+    assert sources == (1, 4, 5, 7)
+
+
+def test_every_mode_and_event_has_its_name():
+    for names in (states.MODES, states.EVENTS):
+        for number, name in enumerate(names):
+            assert getattr(states, name) == number
+
+
+def test_no_open_door_is_locked():
+    assert len(states.MODES) == len(states.LOCK_STATES) == len(states.DOOR_STATES)
+    for lock_state, door_state in zip(states.LOCK_STATES, states.DOOR_STATES):
+        assert lock_state != states.LOCK_LOCKED or door_state == states.DOOR_CLOSED
