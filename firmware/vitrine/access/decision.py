@@ -1,0 +1,70 @@
+"""The answer to "may it open?", built so that one fault in the controller does not turn a no into a yes.
+
+The verdicts differ in all 30 bits (30: a small integer on 32-bit MicroPython), so no flipped bit, cleared word or
+uninitialised value is a GRANT, and `is_grant` asks twice, by different operations.
+"""
+
+from micropython import const
+
+from . import reasons
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from .token import Token
+
+GRANT = const(0x1A6C53B9)
+DENY = const(0x2593AC46)
+# The token is in order, but its holder has proved nothing: good for no act. Half of the bits away from both.
+ACCEPT = const(0x15635CB6)
+
+_ALL_BITS = const(0x3FFFFFFF)
+
+
+class Decision:
+    """One decision.
+
+    verdict: GRANT, DENY or ACCEPT. reason: SPEC.md 3.1. token: the Token it is about, or None; its claims are true only
+    if is_authentic, which says that the issuer's signature and the holder's proof were both verified: only then may the
+    peer be told the reason.
+    """
+
+    def __init__(
+        self,
+        verdict: int = DENY,
+        reason: int = reasons.FAULT,
+        token: "Token | None" = None,
+        is_authentic: bool = False,
+    ) -> None:
+        self.verdict = verdict
+        self.reason = reason
+        self.token = token
+        self.is_authentic = is_authentic
+
+
+def granted(token: "Token") -> Decision:
+    """Return the grant of an act to the authentic holder of `token`."""
+    return Decision(GRANT, reasons.GRANTED, token, True)
+
+
+def accepted(token: "Token") -> Decision:
+    """Return that `token` as such is in order; `is_grant` is False for it."""
+    return Decision(ACCEPT, reasons.GRANTED, token, False)
+
+
+def denied(reason: int, token: "Token | None" = None, is_authentic: bool = False) -> Decision:
+    """Return a refusal. A `reason` of GRANTED becomes FAULT: it would read as a grant in the record."""
+    return Decision(DENY, reasons.FAULT if reason == reasons.GRANTED else reason, token, is_authentic)
+
+
+def is_grant(decision: Decision) -> bool:
+    """Tell whether `decision` lets the strike move: verdict, reason and authenticity must all say so."""
+    if decision.verdict != GRANT or decision.reason != reasons.GRANTED:
+        return False
+    if decision.is_authentic is not True:
+        return False
+    return (decision.verdict ^ DENY) == _ALL_BITS
+
+
+def is_accepted(decision: Decision) -> bool:
+    """Tell whether a presented token was found in order."""
+    return decision.verdict == ACCEPT and (decision.verdict ^ DENY) == (ACCEPT ^ DENY)

@@ -1,0 +1,163 @@
+"""One connection of one peer: nonce, token, proof of possession. Source: SPEC.md section 3.
+
+Owns the order of the two signatures and who may learn what. Knows no time but what it is given.
+"""
+
+from micropython import const
+
+from ..codec import cbor, cose
+from . import reasons
+from .decision import accepted, denied
+from .token import Token, TokenError
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .decision import Decision
+    from .policy import Policy
+
+NONCE_SIZE = const(16)
+NONCE_LIFETIME_MS = const(10_000)  # longer, and a proof that leaked could be carried to the lock at leisure
+MAX_PROOF_SIZE = const(96)
+PROOF_CONTEXT = "vitrine/1"
+
+_TICKS_HALF = const(0x20000000)
+_TICKS_MASK = const(0x3FFFFFFF)
+
+
+class VerifiedTokens:
+    """The hashes of the tokens whose issuer's signature was verified last; one for all sessions of a lock."""
+
+    def __init__(self, capacity: int = 8) -> None:
+        self._capacity = capacity
+        self._hashes = []
+
+    def has(self, token_hash: bytes) -> bool:
+        """Tell whether the token is known; it then outlives the others."""
+        if token_hash not in self._hashes:
+            return False
+        self._hashes.remove(token_hash)
+        self._hashes.append(token_hash)
+        return True
+
+    def add(self, token_hash: bytes) -> None:
+        """Remember a verified token in place of the one used longest ago."""
+        if self.has(token_hash):
+            return
+        if len(self._hashes) >= self._capacity:
+            self._hashes.pop(0)
+        self._hashes.append(token_hash)
+
+    def clear(self) -> None:
+        """Forget all; for when the pinned issuers change."""
+        self._hashes.clear()
+
+
+class Session:
+    """What one peer has shown so far.
+
+    verify_holder(public_key, message, signature) -> bool verifies under any key; only True counts.
+    random_bytes(size) -> bytes must be unpredictable. cache: the lock's VerifiedTokens.
+    nonce: the one that the next act must use, or None.
+    """
+
+    def __init__(
+        self,
+        policy: "Policy",
+        verify_holder: "Callable[[bytes, bytes, bytes], bool]",
+        random_bytes: "Callable[[int], bytes]",
+        cache: VerifiedTokens,
+    ) -> None:
+        self._policy = policy
+        self._verify_holder = verify_holder
+        self._random_bytes = random_bytes
+        self._cache = cache
+        self.nonce = None
+        self._nonce_ms = 0
+        self._token = None
+        self._why_no_token = reasons.NO_TOKEN
+        self._is_genuine = None  # of the token: True or False once verified
+
+    def hello(self, now_ms: int) -> bytes:
+        """Return a new nonce, good for one act within 10 s; the one before ends."""
+        self.nonce = None
+        nonce = self._random_bytes(NONCE_SIZE)
+        if len(nonce) != NONCE_SIZE:
+            raise ValueError("random source")
+        self.nonce = nonce
+        self._nonce_ms = now_ms
+        return nonce
+
+    def present(self, token_bytes: bytes, reading: "tuple[int, int]") -> "Decision":
+        """Check a token while its user is still confirming; `is_accepted` tells the outcome, which is never a grant.
+
+        The token is kept, refused or not, so that its authentic holder can learn the reason from an act.
+        """
+        self._token = None
+        self._is_genuine = None
+        self._why_no_token = reasons.TOKEN_MALFORMED
+        try:
+            token = Token(token_bytes)
+        except TokenError:
+            return denied(reasons.TOKEN_MALFORMED)
+        self._token = token
+        reason = self._policy.check(token, reading)
+        if reason != reasons.GRANTED:
+            return denied(reason, token)
+        if not self._verify_token(token):
+            return denied(reasons.TOKEN_FORGED, token)
+        return accepted(token)
+
+    def act(self, action: int, uv: bool, proof: bytes, now_ms: int, reading: "tuple[int, int]") -> "Decision":
+        """Decide one act. Uses up the nonce, whatever comes of it, and makes a new one."""
+        nonce = self.nonce
+        self.nonce = None
+        if nonce is not None and not 0 <= _ticks_diff(now_ms, self._nonce_ms) <= NONCE_LIFETIME_MS:
+            nonce = None
+        decision = self._decide(nonce, action, uv, proof, reading)
+        self.hello(now_ms)
+        return decision
+
+    def _decide(
+        self, nonce: "bytes | None", action: int, uv: bool, proof: bytes, reading: "tuple[int, int]"
+    ) -> "Decision":
+        token = self._token
+        if token is None:
+            return denied(self._why_no_token)
+        if nonce is None:
+            return denied(reasons.NONCE_MISSING, token)
+        # what can never be shown to be authentic is not worth verifying a proof for
+        if self._policy.issuer_of(token) is None:
+            return denied(reasons.ISSUER_UNKNOWN, token)
+        if self._is_genuine is False:
+            return denied(reasons.TOKEN_FORGED, token)
+        try:
+            sign1 = cose.parse_sign1(proof, MAX_PROOF_SIZE)
+        except cose.CoseError:
+            return denied(reasons.PROOF_MALFORMED, token)
+        if sign1.payload is not None or len(sign1.header) != 1:
+            return denied(reasons.PROOF_MALFORMED, token)
+        signed = cbor.encode([PROOF_CONTEXT, self._policy.lock_id, nonce, action, uv, token.hash])
+        message = cose.sig_structure(sign1.protected, signed)
+        if self._verify_holder(token.holder_key, message, sign1.signature) is not True:
+            return denied(reasons.PROOF_FORGED, token)
+        if not self._verify_token(token):
+            return denied(reasons.TOKEN_FORGED, token)
+        return self._policy.decide(token, action, uv, reading)
+
+    def _verify_token(self, token: Token) -> bool:
+        """Tell whether the issuer signed `token`; verifies once, and not at all what the lock has seen before."""
+        if self._is_genuine is None:
+            self._is_genuine = self._cache.has(token.hash) or self._policy.is_genuine(token)
+            if self._is_genuine:
+                self._cache.add(token.hash)
+        return self._is_genuine is True
+
+
+def _ticks_diff(later_ms: int, earlier_ms: int) -> int:
+    """Return later - earlier of two time.ticks_ms() values, which wrap at 2**30 on 32-bit boards.
+
+    Right within 6 days either way; a connection ends after 15 s. 2**30 also divides the 64-bit unix port's period.
+    """
+    return ((later_ms - earlier_ms + _TICKS_HALF) & _TICKS_MASK) - _TICKS_HALF

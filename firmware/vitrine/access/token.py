@@ -1,0 +1,166 @@
+"""A token, taken apart and checked for form. Source: SPEC.md section 2; RFC 8392, RFC 8747, RFC 9052.
+
+Whether it is genuine and good for anything is decided in policy.py.
+"""
+
+from hashlib import sha256
+
+from micropython import const
+
+from ..codec import cbor, cose
+from .schedule import MINUTES_PER_DAY
+from .scopes import parse_scopes
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_SIZE = const(512)
+KID_SIZE = const(8)
+MAX_USES = const(1000)  # fits the two bytes of a count in SPEC.md section 5
+
+_ISS = const(1)
+_SUB = const(2)
+_AUD = const(3)
+_EXP = const(4)
+_NBF = const(5)
+_IAT = const(6)
+_CTI = const(7)
+_CNF = const(8)
+_SCOPE = const(9)
+_WINDOWS = const(-70001)
+_UV = const(-70002)
+_USES = const(-70003)
+_PERSONS = const(-70004)
+_REF = const(-70005)
+_KNOWN = (_ISS, _SUB, _AUD, _EXP, _NBF, _IAT, _CTI, _CNF, _SCOPE, _WINDOWS, _UV, _USES, _PERSONS, _REF)
+
+_MAX_TEXT = const(32)
+_MAX_AUDIENCES = const(8)
+_MAX_WINDOWS = const(32)
+_ALL_DAYS = const(127)
+
+# COSE_Key members and values, RFC 9053 section 7.2
+_COSE_KEY = const(1)
+_KTY = const(1)
+_OKP = const(1)
+_CRV = const(-1)
+_ED25519 = const(6)
+_X = const(-2)
+_KEY_SIZE = const(32)
+
+
+class TokenError(ValueError):
+    """Not a token of SPEC.md section 2."""
+
+
+class Token:
+    """The claims of one token, as presented: well-formed, but not verified.
+
+    kid, hash, holder_key: bytes. issuer_name: str or None. audiences: list of str. not_before, exp: Unix seconds.
+    cti, sub, ref: bytes, the last two or None. scopes: mask of scopes.py. windows: list of [days, start, end], may be
+    empty. needs_uv: bool. uses: int or None. persons: 1 to 3. signature: 64 bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Take apart `data`; raise TokenError for any other bytes."""
+        try:
+            self._sign1 = cose.parse_sign1(data, MAX_SIZE)
+            payload = self._sign1.payload
+            if payload is None:
+                raise TokenError("detached")
+            self._read_header(self._sign1.header)
+            self._read_claims(cbor.decode(payload, MAX_SIZE))
+        except ValueError:
+            # CborError, CoseError, and what parse_scopes raises; none says more than the peer may know
+            raise TokenError("not a token")
+        self.signature = self._sign1.signature
+        self.hash = sha256(data).digest()
+
+    def message(self) -> bytes:
+        """Return what the issuer signed."""
+        return cose.sig_structure(self._sign1.protected, self._sign1.payload or b"")
+
+    def _read_header(self, header: "dict[Any, Any]") -> None:
+        if len(header) != 2:  # alg, which parse_sign1 wants, and kid
+            raise TokenError("header")
+        self.kid = _bytes(header.get(cose.KID), KID_SIZE, KID_SIZE)
+
+    def _read_claims(self, claims: "Any") -> None:
+        if not isinstance(claims, dict):
+            raise TokenError("claims")
+        for key in claims:
+            # an unknown claim may be a restriction that this firmware cannot keep
+            if key not in _KNOWN:
+                raise TokenError("claim")
+        self.issuer_name = _text(claims[_ISS]) if _ISS in claims else None
+        self.sub = _bytes(claims[_SUB], 1, 16) if _SUB in claims else None
+        self.audiences = _audiences(claims.get(_AUD))
+        self.exp = _unsigned(claims.get(_EXP))
+        issued = _unsigned(claims[_IAT]) if _IAT in claims else None
+        self.not_before = _unsigned(claims.get(_NBF, issued))
+        self.cti = _bytes(claims.get(_CTI), 8, 16)
+        self.holder_key = _holder_key(claims.get(_CNF))
+        self.scopes = parse_scopes(claims.get(_SCOPE))
+        self.windows = _windows(claims[_WINDOWS]) if _WINDOWS in claims else []
+        self.needs_uv = claims.get(_UV, False)
+        if _UV in claims and self.needs_uv is not True:
+            raise TokenError("uv")
+        self.uses = _whole(claims[_USES], 1, MAX_USES) if _USES in claims else None
+        self.persons = _whole(claims.get(_PERSONS, 1), 1, 3)
+        self.ref = _bytes(claims[_REF], 1, 32) if _REF in claims else None
+
+
+def _bytes(value: object, low: int, high: int) -> bytes:
+    if not isinstance(value, bytes) or not low <= len(value) <= high:
+        raise TokenError("bytes")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value.encode()) > _MAX_TEXT:
+        raise TokenError("text")
+    return value
+
+
+def _whole(value: object, low: int, high: int) -> int:
+    # `type`, because True is an int in CPython
+    if type(value) is not int or not low <= value <= high:
+        raise TokenError("number")
+    return value
+
+
+def _unsigned(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TokenError("time")
+    return value
+
+
+def _audiences(value: object) -> "list[str]":
+    audiences = value if isinstance(value, list) else [value]
+    if not 0 < len(audiences) <= _MAX_AUDIENCES:
+        raise TokenError("aud")
+    return [_text(audience) for audience in audiences]
+
+
+def _holder_key(value: object) -> bytes:
+    if not isinstance(value, dict) or len(value) != 1:
+        raise TokenError("cnf")
+    key = value.get(_COSE_KEY)
+    if not isinstance(key, dict) or len(key) != 3:
+        raise TokenError("cnf")
+    _whole(key.get(_KTY), _OKP, _OKP)
+    _whole(key.get(_CRV), _ED25519, _ED25519)
+    return _bytes(key.get(_X), _KEY_SIZE, _KEY_SIZE)
+
+
+def _windows(value: object) -> "list[list[int]]":
+    if not isinstance(value, list) or not 0 < len(value) <= _MAX_WINDOWS:
+        raise TokenError("windows")
+    for window in value:
+        if not isinstance(window, list) or len(window) != 3:
+            raise TokenError("window")
+        _whole(window[0], 1, _ALL_DAYS)
+        _whole(window[1], 0, MINUTES_PER_DAY)
+        _whole(window[2], 0, MINUTES_PER_DAY)
+    return value
