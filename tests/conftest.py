@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
-PORTABLE = ("crypto", "codec", "access", "door", "audit")
+PORTABLE = ("crypto/", "codec/", "access/", "door/", "audit/", "app/test_dispatch.py", "fuzz/test_dispatch_bytes.py")
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
 FILE_TIME_LIMIT_S = 240
 
@@ -23,12 +23,10 @@ def pytest_report_header(config):
 
 
 def pytest_collect_file(file_path, parent):
-    relative = file_path.relative_to(TESTS) if file_path.is_relative_to(TESTS) else None
-    portable = relative and relative.parts[0] in PORTABLE and file_path.name.startswith("test_")
-    if portable and file_path.suffix == ".py":
-        return MicroPythonFile.from_parent(
-            parent, path=file_path, nodeid=f"{parent.nodeid}/[mpy]{file_path.name}"
-        )
+    if not file_path.is_relative_to(TESTS) or not file_path.name.startswith("test_") or file_path.suffix != ".py":
+        return None
+    if file_path.relative_to(TESTS).as_posix().startswith(PORTABLE):
+        return MicroPythonFile.from_parent(parent, path=file_path, nodeid=f"{parent.nodeid}/[mpy]{file_path.name}")
     return None
 
 

@@ -38,8 +38,6 @@ def given(*strategies, examples=100):
 
     def wrap(test):
         checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-        return settings(max_examples=examples, deadline=None, suppress_health_check=checks)(
-            _given(*strategies)(test)
-        )
+        return settings(max_examples=examples, deadline=None, suppress_health_check=checks)(_given(*strategies)(test))
 
     return wrap

@@ -7,7 +7,7 @@ firmware does. Knows no radio: a link opens a `Channel` for each connection and 
 from micropython import const
 
 from vitrine.access import reasons
-from vitrine.access.decision import is_grant
+from vitrine.access.decision import is_accepted, is_grant
 from vitrine.access.session import Session
 from vitrine.codec import cbor
 
@@ -133,7 +133,7 @@ class Channel:
         if type(body) is not bytes:
             raise Malformed
         decision = self._session.present(body, self._dispatch.clock.reading())
-        if is_grant(decision):
+        if is_accepted(decision):
             self._accepted = True
             return OK, {1: decision.token.hash}
         self._refused += 1

@@ -1,0 +1,239 @@
+"""The request path of SPEC.md section 3: what each peer is told, and what is recorded."""
+
+from support.session_lab import Lab, case
+from vitrine.access import reasons
+from vitrine.codec import cbor
+
+HELLO, PRESENT, ACT, STATUS, IDENTIFY = 0, 1, 2, 3, 4
+OK, REFUSED, BUSY, MALFORMED = 0, 1, 2, 3
+UNLOCK, HOLD = 1, 128
+
+
+def attempt(lab, name, action=UNLOCK, uv=False, channel=None):
+    """Run hello, present and act with a case of the vectors; return the answers to present and act."""
+    token, proof = case(name)
+    channel = channel or lab.channel()
+    assert lab.ask(channel, HELLO)[0] == OK
+    presented = lab.ask(channel, PRESENT, token)
+    return presented, lab.ask(channel, ACT, {1: action, 2: uv, 3: proof})
+
+
+def test_a_holder_opens():
+    lab = Lab()
+    channel = lab.channel()
+    (status, body), (acted, answer) = attempt(lab, "valid", channel=channel)
+    assert (status, acted) == (OK, OK)
+    assert len(body[1]) == 32 and answer[3] == 2 and len(answer[2]) == 16
+    assert lab.door.moves == [UNLOCK]
+    assert channel.has_proved
+    assert lab.events.records == []  # the controller records grants
+
+
+def test_hold_is_an_action_of_its_own():
+    lab = Lab()
+    assert attempt(lab, "hold", action=HOLD)[1][0] == OK
+    assert lab.door.moves == [HOLD]
+
+
+def test_an_authentic_holder_is_told_the_reason():
+    expected = {
+        "expired": reasons.EXPIRED,
+        "early": reasons.NOT_YET_VALID,
+        "elsewhere": reasons.AUDIENCE_MISMATCH,
+        "needs_uv": reasons.USER_VERIFICATION_REQUIRED,
+        "needs_scope": reasons.SCOPE_MISSING,
+    }
+    for name, reason in expected.items():
+        lab = Lab()
+        _, (status, body) = attempt(lab, name)
+        assert (status, body[1]) == (REFUSED, reason), name
+        assert lab.events.reasons()[-1] == reason, name
+        assert lab.events.records[-1][1][16] is True
+        assert lab.door.moves == []
+
+
+def test_all_others_are_told_nothing_but_the_record_has_the_reason():
+    expected = {
+        "forged": reasons.TOKEN_FORGED,
+        "stolen": reasons.PROOF_FORGED,
+        "other_nonce": reasons.PROOF_FORGED,
+        "other_lock": reasons.PROOF_FORGED,
+    }
+    for name, reason in expected.items():
+        lab = Lab()
+        channel = lab.channel()
+        _, (status, body) = attempt(lab, name, channel=channel)
+        assert (status, list(body)) == (REFUSED, [2]), name
+        assert lab.events.reasons()[-1] == reason, name
+        assert 16 not in lab.events.records[-1][1]
+        assert lab.door.moves == [] and not channel.has_proved
+
+
+def test_a_refused_present_tells_nothing():
+    for name in ("expired", "elsewhere", "forged"):
+        assert attempt(Lab(), name)[0] == (REFUSED, None), name
+
+
+def test_a_proof_serves_once():
+    lab = Lab()
+    channel = lab.channel()
+    token, proof = case("valid")
+    attempt(lab, "valid", channel=channel)
+    status, body = lab.ask(channel, ACT, {1: UNLOCK, 2: False, 3: proof})
+    assert status == REFUSED and lab.door.moves == [UNLOCK]
+    other = lab.channel()
+    lab.ask(other, HELLO)
+    lab.ask(other, PRESENT, token)
+    assert lab.ask(other, ACT, {1: UNLOCK, 2: False, 3: proof})[0] == REFUSED
+    assert lab.door.moves == [UNLOCK]
+
+
+def test_a_nonce_lives_ten_seconds():
+    for age_ms, granted in ((9_999, True), (10_001, False)):
+        lab = Lab()
+        channel = lab.channel()
+        token, proof = case("valid")
+        lab.ask(channel, HELLO)
+        lab.ask(channel, PRESENT, token)
+        lab.clock.now_ms += age_ms
+        assert (lab.ask(channel, ACT, {1: UNLOCK, 2: False, 3: proof})[0] == OK) is granted
+
+
+def test_a_session_is_one_connection():
+    lab = Lab()
+    first, second = lab.channel(), lab.channel()
+    token, proof = case("valid")
+    lab.ask(first, HELLO)
+    lab.ask(first, PRESENT, token)
+    assert lab.ask(second, ACT, {1: UNLOCK, 2: False, 3: proof})[0] == REFUSED
+    assert lab.door.moves == []
+
+
+def test_untrusted_time_denies():
+    lab = Lab()
+    lab.clock.state = 0
+    _, (status, body) = attempt(lab, "valid")
+    assert (status, body[1]) == (REFUSED, reasons.TIME_UNTRUSTED)
+
+
+def test_a_strike_that_fails_is_a_fault_and_not_a_grant():
+    lab = Lab()
+    lab.door.works = False
+    _, (status, body) = attempt(lab, "valid")
+    assert (status, body[1]) == (REFUSED, reasons.FAULT)
+
+
+def test_an_unprovisioned_lock_refuses_everything():
+    lab = Lab(is_provisioned=False)
+    token, proof = case("valid")
+    for op, body in ((HELLO, None), (PRESENT, token), (ACT, {1: UNLOCK, 2: False, 3: proof}), (STATUS, None)):
+        assert lab.ask(lab.channel(), op, body) == (REFUSED, {1: reasons.NOT_PROVISIONED})
+    assert lab.door.moves == []
+
+
+def test_state_is_told_only_to_a_holder():
+    lab = Lab()
+    channel = lab.channel()
+    assert lab.ask(channel, STATUS) == (REFUSED, None)
+    attempt(lab, "valid", channel=channel)
+    status, body = lab.ask(channel, STATUS)
+    assert status == OK and body == {1: "case-12", 3: 2, 4: 1, 5: 1}
+
+
+def test_identify_needs_a_token_and_a_pause():
+    lab = Lab()
+    channel = lab.channel()
+    assert lab.ask(channel, IDENTIFY)[0] == REFUSED
+    lab.ask(channel, PRESENT, case("valid")[0])
+    assert lab.ask(channel, IDENTIFY) == (OK, None)
+    lab.clock.now_ms += 4_999
+    assert lab.ask(channel, IDENTIFY)[0] == BUSY
+    lab.clock.now_ms += 1
+    assert lab.ask(channel, IDENTIFY)[0] == OK
+    # ticks wrap: an old mark must not look like a new one
+    lab.clock.now_ms += 0x20000000 + 1000
+    assert lab.ask(channel, IDENTIFY)[0] == OK
+    assert lab.identified == 3
+
+
+def test_what_is_no_request_is_malformed_and_counts():
+    bad = (
+        b"",
+        b"\xff",
+        cbor.encode(7),
+        cbor.encode([0, 1]),
+        cbor.encode([0, 1, None, None]),
+        cbor.encode([0, 65536, None]),
+        cbor.encode([0, -1, None]),
+        cbor.encode([False, 1, None]),
+        cbor.encode([99, 1, None]),
+        cbor.encode([5, 1, None]),
+        cbor.encode([-1, 1, None]),
+        cbor.encode(["0", 1, None]),
+        cbor.encode([0, 1, 0]),
+        cbor.encode([1, 1, "token"]),
+        cbor.encode([1, 1, None]),
+        cbor.encode([2, 1, None]),
+        cbor.encode([2, 1, {1: 1, 2: 1, 3: b""}]),
+        cbor.encode([2, 1, {1: True, 2: True, 3: b""}]),
+        cbor.encode([2, 1, {1: 1, 2: True, 3: b"", 4: 0}]),
+        cbor.encode([2, 1, {1: 1, 2: True, 4: b""}]),
+        cbor.encode([0, 1, None]) + b"\x00",
+        bytes(769),
+    )
+    for request in bad:
+        channel = Lab().channel()
+        answer = cbor.decode(channel.handle(request), 512)
+        assert answer[1:] == [MALFORMED, None], request
+        assert not channel.is_exhausted
+        channel.handle(request)
+        channel.handle(request)
+        assert channel.is_exhausted, request
+
+
+def test_malformed_requests_are_recorded_once_when_the_connection_ends():
+    lab = Lab()
+    channel = lab.channel()
+    channel.handle(b"\x00")
+    channel.malformed()
+    assert lab.events.records == []
+    channel.close()
+    ((kind, fields),) = lab.events.records
+    assert (kind, fields[4], fields[14]) == (3, reasons.TOKEN_MALFORMED, 2)
+
+
+def test_guessing_costs_a_connection_and_a_holder_is_not_thrown_out():
+    lab = Lab()
+    channel = lab.channel()
+    for _ in range(4):
+        assert not channel.is_exhausted
+        lab.ask(channel, PRESENT, case("forged")[0])
+    assert channel.is_exhausted
+    lab = Lab()
+    channel = lab.channel()
+    attempt(lab, "expired", channel=channel)
+    for _ in range(4):
+        lab.ask(channel, PRESENT, case("forged")[0])
+    assert channel.has_proved and not channel.is_exhausted
+
+
+def test_cheap_refusals_cost_no_verification():
+    for name in ("expired", "early", "elsewhere"):
+        lab = Lab()
+        lab.ask(lab.channel(), PRESENT, case(name)[0])
+        assert lab.verifications == 0, name
+    lab = Lab()
+    lab.ask(lab.channel(), ACT, {1: UNLOCK, 2: False, 3: case("valid")[1]})
+    assert lab.verifications == 0
+
+
+def test_a_known_token_costs_one_verification_at_the_act():
+    lab = Lab()
+    attempt(lab, "valid")
+    before = lab.verifications
+    channel = lab.channel()
+    lab.ask(channel, HELLO)
+    lab.ask(channel, PRESENT, case("valid")[0])
+    assert lab.verifications == before
+    lab.ask(channel, ACT, {1: UNLOCK, 2: False, 3: case("valid")[1]})
+    assert lab.verifications == before + 1

@@ -1,0 +1,135 @@
+"""A lock's request path without radio or hardware, for portable tests: the real dispatch, session, policy and crypto."""
+
+import json
+
+from vitrine.access.policy import Policy
+from vitrine.access.provision import parse_provision
+from vitrine.access.session import VerifiedTokens
+from vitrine.access.uses import Uses
+from vitrine.app.dispatch import Dispatch
+from vitrine.codec import cbor
+from vitrine.crypto import ed25519
+
+_FOLDER = __file__.rpartition("/")[0]
+with open(_FOLDER + "/../vectors/session.json") as _file:
+    VECTORS = json.load(_file)
+NOW_S = VECTORS["now_s"]
+NONCE = bytes.fromhex(VECTORS["nonce"])
+
+
+def case(name):
+    """Return (token, proof) of a case of tests/vectors/session.json."""
+    entry = VECTORS["cases"][name]
+    return bytes.fromhex(entry["token"]), bytes.fromhex(entry["proof"])
+
+
+class Clock:
+    """Time as the tests say."""
+
+    def __init__(self):
+        self.unix_s = NOW_S
+        self.state = 1
+        self.now_ms = 1000
+
+    def reading(self):
+        return (self.unix_s, self.state)
+
+    def ticks_ms(self):
+        return self.now_ms & 0x3FFFFFFF
+
+    def ticks_diff(self, end, start):
+        return ((end - start + 0x20000000) & 0x3FFFFFFF) - 0x20000000
+
+
+class Door:
+    """Stands for the controller: notes what it is asked to do."""
+
+    def __init__(self):
+        self.lock_state = 1
+        self.door_state = 1
+        self.moves = []
+        self.works = True
+
+    def operate(self, action, decision, link):
+        if self.works:
+            self.moves.append(action)
+            self.lock_state = 2
+        return self.works
+
+
+class Events:
+    """Stands for the event log."""
+
+    head = bytes(32)
+
+    def __init__(self):
+        self.records = []
+
+    @property
+    def count(self):
+        return len(self.records)
+
+    def record(self, kind, fields):
+        self.records.append((kind, fields))
+
+    def reasons(self):
+        return [fields.get(4) for _, fields in self.records]
+
+
+class Store:
+    def __init__(self):
+        self.data = None
+
+    def load(self):
+        return self.data
+
+    def save(self, data):
+        self.data = data
+
+
+class Lab:
+    """One lock. Its first nonce is the one of the vectors; with `is_same_nonce` all are, for mutation tests."""
+
+    def __init__(self, is_provisioned=True, is_same_nonce=False):
+        self.clock = Clock()
+        self.door = Door()
+        self.events = Events()
+        self.identified = 0
+        self._is_same_nonce = is_same_nonce
+        self._drawn = 0
+        provision = parse_provision(bytes.fromhex(VECTORS["provision"]))
+        self.policy = Policy(provision, self._verify_issuer, Uses(Store())) if is_provisioned else None
+        self.verifications = 0
+        self.dispatch = Dispatch(
+            self.policy,
+            VerifiedTokens(),
+            self._verify,
+            self._random,
+            self.door,
+            self.events,
+            self.clock,
+            self._identify,
+        )
+
+    def channel(self):
+        return self.dispatch.channel(1)
+
+    def ask(self, channel, op, body=None, request_id=7):
+        """Send one well-formed request; return (status, body), having checked the id."""
+        answer = cbor.decode(channel.handle(cbor.encode([op, request_id, body])), 512)
+        assert answer[0] == request_id
+        return answer[1], answer[2]
+
+    def _verify_issuer(self, issuer, message, signature):
+        return self._verify(issuer.public_key, message, signature)
+
+    def _verify(self, public_key, message, signature):
+        self.verifications += 1
+        return ed25519.verify(public_key, message, signature)
+
+    def _random(self, size):
+        self._drawn += 1
+        return NONCE if self._drawn == 1 or self._is_same_nonce else self._drawn.to_bytes(size, "big")
+
+    def _identify(self):
+        self.identified += 1
