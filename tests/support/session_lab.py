@@ -1,4 +1,4 @@
-"""A lock's request path without radio or hardware, for portable tests: the real dispatch, session, policy and crypto."""
+"""A lock's request path without radio or hardware, for portable tests: real dispatch, session, policy, crypto."""
 
 import json
 

@@ -192,7 +192,7 @@ class BleLink:
         except OSError as error:
             if error.errno != errno.ENOTCONN:
                 self._events.record(_FAULT, {15: "ble %d" % (error.errno or 0), 18: LINK_BLE})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # One phone's trouble must not take the radio away from the others.
             self._events.record(_FAULT, {15: "ble " + type(error).__name__[:24], 18: LINK_BLE})
         finally:
