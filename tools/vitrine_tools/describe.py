@@ -1,0 +1,99 @@
+"""Audit records (SPEC.md section 7) in words, for timelines that a person reads."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import protocol
+
+DOOR_LOCK_ALARM, DOOR_STATE_CHANGE, LOCK_OPERATION, LOCK_OPERATION_ERROR = 0, 1, 2, 3
+START, FAULT, CONFIGURATION_CHANGE, TIME_CHANGE, IDENTIFY = 128, 129, 130, 131, 132
+
+# Matter DoorLock (cluster 0x0101): AlarmCodeEnum, OperationSourceEnum
+_ALARMS: Final = {
+    0: "the bolt is jammed",
+    1: "factory reset",
+    3: "the radio lost its power",
+    4: "too many wrong tries",
+    5: "the housing was opened",
+    6: "the door was forced open",
+    7: "the door stands open too long",
+    8: "opened under duress",
+}
+_SOURCES: Final = {1: "by hand", 4: "by itself", 5: "exit button", 7: "phone"}
+_OPERATIONS: Final = {0: "lock", 1: "unlock", 128: "hold open"}
+_DOOR: Final = {
+    0: "door opened",
+    1: "door closed",
+    2: "door jammed",
+    3: "door FORCED open",
+    4: "door sensor fault",
+    5: "door ajar",
+}
+_LINKS: Final = {1: "BLE", 2: "HTTP", 3: "MQTT", 4: "console"}
+_RESET_CAUSES: Final = {1: "power on", 2: "hard reset", 3: "watchdog", 4: "deep sleep", 5: "soft reset"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event in words. `is_bad` marks alarms, refusals and faults."""
+
+    who: str
+    what: str
+    why: str
+    is_bad: bool = False
+
+
+def describe(record: dict[int, Any]) -> Line:
+    """Return `record` in words; any record of this or a later version gives something readable."""
+    kind = record.get(1)
+    if kind == DOOR_LOCK_ALARM:
+        return Line("lock", "ALARM: " + _named(_ALARMS, record.get(11)), "", is_bad=True)
+    if kind == DOOR_STATE_CHANGE:
+        return Line("door", _named(_DOOR, record.get(10)), _lock_state(record), is_bad=record.get(10) in (2, 3, 4, 5))
+    if kind == LOCK_OPERATION:
+        return Line("lock", _operation(record), _why(record))
+    if kind == LOCK_OPERATION_ERROR:
+        reason = protocol.reason_name(record.get(4, -1))
+        folded = f" ({record[14]} times)" if 14 in record else ""
+        return Line("lock", f"refused{folded}: {reason}", _why(record), is_bad=True)
+    if kind == START:
+        return Line("lock", "started", _named(_RESET_CAUSES, record.get(14)))
+    if kind == FAULT:
+        return Line("lock", f"FAULT: {record.get(15, 'unknown')}", "", is_bad=True)
+    if kind == IDENTIFY:
+        return Line("lock", "shows where it is", _why(record))
+    names = {CONFIGURATION_CHANGE: "configuration changed", TIME_CHANGE: "time changed"}
+    return Line("lock", names.get(kind or -1, f"event {kind}"), str(record.get(15, "")))
+
+
+def _operation(record: dict[int, Any]) -> str:
+    lock_state = record.get(17)
+    if record.get(5) == 0:
+        return "locked" if lock_state in (1, None) else "lock asked for"
+    return "held open" if record.get(5) == 128 else "UNLOCKED"
+
+
+def _lock_state(record: dict[int, Any]) -> str:
+    state = record.get(17)
+    return "" if state is None else protocol.state_name(protocol.LOCK_STATES, state)
+
+
+def _why(record: dict[int, Any]) -> str:
+    """Who asked, over what, on what authority: as far as the record says."""
+    parts = []
+    if 6 in record:
+        parts.append(_named(_SOURCES, record[6]))
+    if record.get(18):
+        parts.append("over " + _named(_LINKS, record[18]))
+    if record.get(16):
+        parts.append("holder proved")
+    for key, name in ((7, "sub"), (8, "token"), (9, "ref")):
+        if key in record:
+            parts.append(f"{name} {record[key].hex()[:8]}")
+    if record.get(1) == LOCK_OPERATION_ERROR and 5 in record:
+        parts.append("wanted: " + _named(_OPERATIONS, record[5]))
+    return ", ".join(parts)
+
+
+def _named(names: dict[int, str], number: Any) -> str:
+    return names.get(number, f"no. {number}")
