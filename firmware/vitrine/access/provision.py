@@ -115,7 +115,7 @@ def _issuer(value: "Any") -> Issuer:
 
 
 def _settings(value: "Any") -> "dict[int, int]":
-    if not isinstance(value, dict) or len(value) > _MAX_SETTINGS:
+    if not cbor.is_map(value) or len(value) > _MAX_SETTINGS:
         raise ProvisionError("door settings")
     for key in value:
         _whole(key, 1, _MAX_U32)
@@ -125,9 +125,9 @@ def _settings(value: "Any") -> "dict[int, int]":
 
 def _fields(value: "Any", count: int) -> "list[Any]":
     """Return the values of a map whose keys are exactly 1 to `count`."""
-    if not isinstance(value, dict) or len(value) != count:
+    if not cbor.is_map(value) or len(value) != count:
         raise ProvisionError("missing or unknown field")
-    fields = []
+    fields: "list[Any]" = []
     for key in range(1, count + 1):
         if key not in value:
             raise ProvisionError("missing or unknown field")
@@ -136,7 +136,7 @@ def _fields(value: "Any", count: int) -> "list[Any]":
 
 
 def _list(value: "Any", low: int, high: int) -> "list[Any]":
-    if not isinstance(value, list) or not low <= len(value) <= high:
+    if not cbor.is_array(value) or not low <= len(value) <= high:
         raise ProvisionError("list")
     return value
 

@@ -11,6 +11,8 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    Rule = tuple[int, int, int, int, int]  # kind, month or day, week, weekday, second of the day
+
 MAX_ZONE_SIZE = const(48)
 MINUTES_PER_DAY = const(1440)
 
@@ -19,6 +21,7 @@ _HOUR_S = const(3600)
 _DEFAULT_CHANGE_S = const(7200)  # 02:00
 _MAX_OFFSET_HOURS = const(24)
 _MAX_CHANGE_HOURS = const(167)
+_FAR_S = const(1 << 60)
 _THURSDAY = const(4)  # 1970-01-01, with Sunday = 0
 _SATURDAY_BIT = const(64)
 
@@ -39,16 +42,15 @@ class Zone:
         text = _Text(posix_tz)
         text.name()
         self._standard_s = -text.time(_MAX_OFFSET_HOURS)  # POSIX counts westward
-        self._summer_s = self._standard_s
-        self._start = None
-        self._end = None
+        self._summer_s = self._standard_s + _HOUR_S
+        # when the summer starts and ends, each in the time that holds before: (rule, its offset, whether it starts)
+        self._changes: "list[tuple[Rule, int, bool]]" = []
         if not text.is_at_end():
             text.name()
-            self._summer_s += _HOUR_S
             if not text.is_at(","):
                 self._summer_s = -text.time(_MAX_OFFSET_HOURS)
-            self._start = text.rule()
-            self._end = text.rule()
+            self._changes.append((text.rule(), self._standard_s, True))
+            self._changes.append((text.rule(), self._summer_s, False))
             if not text.is_at_end():
                 raise ZoneError("zone: text after the rule")
         self._offset_s = self._standard_s
@@ -62,27 +64,24 @@ class Zone:
 
     def offset_s(self, unix_s: int) -> int:
         """Return what is added to UTC at `unix_s`, in seconds."""
-        if self._start is not None and not self._from_s <= unix_s < self._until_s:
+        if self._changes and not self._from_s <= unix_s < self._until_s:
             self._look_up(unix_s)
         return self._offset_s
 
     def _look_up(self, unix_s: int) -> None:
         """Set the offset at `unix_s` and the period that it holds for."""
-        from_s = until_s = None
+        from_s = -_FAR_S
+        until_s = _FAR_S
         is_summer = False
         # the estimate is at most one year off, and a change at most a week outside its year
         year = 1970 + unix_s // _DAY_S * 400 // 146097
         for y in range(year - 3, year + 4):
-            for rule, offset_s, starts_summer in (
-                (self._start, self._standard_s, True),
-                (self._end, self._summer_s, False),
-            ):
+            for rule, offset_s, starts_summer in self._changes:
                 at_s = _day(rule, y) * _DAY_S + rule[4] - offset_s
                 if at_s > unix_s:
-                    if until_s is None or at_s < until_s:
-                        until_s = at_s
-                # one that ends the moment the next one starts lasts the whole year: start wins
-                elif from_s is None or at_s > from_s or (at_s == from_s and starts_summer):
+                    until_s = min(until_s, at_s)
+                # a summer that ends the moment the next one starts lasts for ever: start wins
+                elif at_s > from_s or (at_s == from_s and starts_summer):
                     from_s = at_s
                     is_summer = starts_summer
         self._offset_s = self._summer_s if is_summer else self._standard_s
@@ -143,8 +142,8 @@ class _Text:
                 seconds += self._number(2, 59)
         return -seconds if is_negative else seconds
 
-    def rule(self) -> "tuple[int, int, int, int, int]":
-        """Return `,date[/time]` as (kind, month or day, week, weekday, second of the day)."""
+    def rule(self) -> "Rule":
+        """Return `,date[/time]`."""
         self._need(",")
         month = week = weekday = 0
         if self._skip("M"):
@@ -195,7 +194,7 @@ def _is_in_name(character: str, is_quoted: bool) -> bool:
     return is_quoted and ("0" <= character <= "9" or character in "+-")
 
 
-def _day(rule: "tuple[int, int, int, int, int]", year: int) -> int:
+def _day(rule: "Rule", year: int) -> int:
     """Return the day that `rule` names in `year`, in days since 1970-01-01."""
     kind, n, week, weekday, _ = rule
     if kind == _YEAR_DAY_RULE:

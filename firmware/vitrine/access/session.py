@@ -31,7 +31,7 @@ class VerifiedTokens:
 
     def __init__(self, capacity: int = 8) -> None:
         self._capacity = capacity
-        self._hashes = []
+        self._hashes: "list[bytes]" = []
 
     def has(self, token_hash: bytes) -> bool:
         """Tell whether the token is known; it then outlives the others."""
@@ -73,11 +73,11 @@ class Session:
         self._verify_holder = verify_holder
         self._random_bytes = random_bytes
         self._cache = cache
-        self.nonce = None
+        self.nonce: "bytes | None" = None
         self._nonce_ms = 0
-        self._token = None
+        self._token: "Token | None" = None
         self._why_no_token = reasons.NO_TOKEN
-        self._is_genuine = None  # of the token: True or False once verified
+        self._is_genuine: "bool | None" = None  # of the token: True or False once verified
 
     def hello(self, now_ms: int) -> bytes:
         """Return a new nonce, good for one act within 10 s; the one before ends."""

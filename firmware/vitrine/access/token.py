@@ -87,7 +87,7 @@ class Token:
         self.kid = _bytes(header.get(cose.KID), KID_SIZE, KID_SIZE)
 
     def _read_claims(self, claims: "Any") -> None:
-        if not isinstance(claims, dict):
+        if not cbor.is_map(claims):
             raise TokenError("claims")
         for key in claims:
             # an unknown claim may be a restriction that this firmware cannot keep
@@ -137,17 +137,17 @@ def _unsigned(value: object) -> int:
 
 
 def _audiences(value: object) -> "list[str]":
-    audiences = value if isinstance(value, list) else [value]
+    audiences = value if cbor.is_array(value) else [value]
     if not 0 < len(audiences) <= _MAX_AUDIENCES:
         raise TokenError("aud")
     return [_text(audience) for audience in audiences]
 
 
 def _holder_key(value: object) -> bytes:
-    if not isinstance(value, dict) or len(value) != 1:
+    if not cbor.is_map(value) or len(value) != 1:
         raise TokenError("cnf")
     key = value.get(_COSE_KEY)
-    if not isinstance(key, dict) or len(key) != 3:
+    if not cbor.is_map(key) or len(key) != 3:
         raise TokenError("cnf")
     _whole(key.get(_KTY), _OKP, _OKP)
     _whole(key.get(_CRV), _ED25519, _ED25519)
@@ -155,10 +155,10 @@ def _holder_key(value: object) -> bytes:
 
 
 def _windows(value: object) -> "list[list[int]]":
-    if not isinstance(value, list) or not 0 < len(value) <= _MAX_WINDOWS:
+    if not cbor.is_array(value) or not 0 < len(value) <= _MAX_WINDOWS:
         raise TokenError("windows")
     for window in value:
-        if not isinstance(window, list) or len(window) != 3:
+        if not cbor.is_array(window) or len(window) != 3:
             raise TokenError("window")
         _whole(window[0], 1, _ALL_DAYS)
         _whole(window[1], 0, MINUTES_PER_DAY)

@@ -109,7 +109,7 @@ def _number(data: "bytes | bytearray", start: int, size: int) -> int:
     return int.from_bytes(data[start : start + size], "big")
 
 
-def _find(body: bytearray, key: bytes) -> int:
+def _find(body: "bytes | bytearray", key: bytes) -> int:
     """Return where the entry of `key` starts, or -1."""
     for entry in range(_HEADER, len(body), _ENTRY):
         if body[entry : entry + _KEY] == key:

@@ -9,7 +9,7 @@ from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeGuard
 
 MAX_DEPTH = const(8)  # arrays and maps in each other; more would let a peer choose how deep our stack goes
 # One byte of input can cost an object of 32 bytes (an empty array), so a bound on the input alone would let a peer
@@ -49,10 +49,20 @@ def decode(data: "bytes | bytearray | memoryview", bound: int) -> "Any":
 
 
 def encode(value: "Any") -> bytes:
-    """Return the deterministic encoding of `value`; a tuple is encoded as an array. Raises CborError."""
+    """Return the deterministic encoding of `value`. Raises CborError for what `decode` would never return."""
     out = bytearray()
     _Writer(out).value(value, 0)
     return bytes(out)
+
+
+def is_array(value: object) -> "TypeGuard[list[Any]]":
+    """Tell whether a decoded value is an array."""
+    return isinstance(value, list)
+
+
+def is_map(value: object) -> "TypeGuard[dict[Any, Any]]":
+    """Tell whether a decoded value is a map."""
+    return isinstance(value, dict)
 
 
 class _Reader:
@@ -101,7 +111,7 @@ class _Reader:
     def _array(self, count: int, depth: int) -> "list[Any]":
         if count > len(self.data) - self.position:
             raise CborError("cut short")
-        values = []
+        values: "list[Any]" = []
         for _ in range(count):
             values.append(self.value(depth))
         return values
@@ -109,7 +119,7 @@ class _Reader:
     def _map(self, count: int, depth: int) -> "dict[Any, Any]":
         if 2 * count > len(self.data) - self.position:
             raise CborError("cut short")
-        values = {}
+        values: "dict[Any, Any]" = {}
         previous = b""
         for _ in range(count):
             start = self.position
@@ -161,20 +171,23 @@ class _Writer:
             self._out.append(_FALSE)
         elif isinstance(value, (int, bytes, str)):
             self._out.extend(_scalar(value))
-        elif not isinstance(value, (list, tuple, dict)):
-            raise CborError("no CBOR form for this type")
         elif depth >= MAX_DEPTH:
             raise CborError("nested too deep")
-        elif isinstance(value, dict):
+        elif is_map(value):
             self._map(value, depth + 1)
+        elif is_array(value):
+            self._array(value, depth + 1)
         else:
-            self._out.extend(_head(_ARRAY, len(value)))
-            for item in value:
-                self.value(item, depth + 1)
+            raise CborError("no CBOR form for this type")
+
+    def _array(self, value: "list[Any]", depth: int) -> None:
+        self._out.extend(_head(_ARRAY, len(value)))
+        for item in value:
+            self.value(item, depth)
 
     def _map(self, value: "dict[Any, Any]", depth: int) -> None:
         self._out.extend(_head(_MAP, len(value)))
-        encoded = []
+        encoded: "list[tuple[bytes, Any]]" = []
         for key in value:
             if not _is_key(key):
                 raise CborError("map key is no int, bytes or text")
@@ -195,7 +208,7 @@ def _is_key(value: "Any") -> bool:
 def _scalar(value: "int | bytes | str") -> bytes:
     if isinstance(value, int):
         return _head(_UNSIGNED, value) if value >= 0 else _head(_NEGATIVE, -1 - value)
-    if isinstance(value, bytes):
+    if not isinstance(value, str):
         return _head(_BYTES, len(value)) + value
     try:
         text = value.encode()

@@ -44,7 +44,7 @@ def parse_sign1(data: bytes, bound: int) -> Sign1:
         if len(data) > bound:
             raise CoseError("too long")
         message = cbor.decode(data[1:] if data[:1] == b"\xd2" else data, bound)
-        if not isinstance(message, list) or len(message) != 4:
+        if not cbor.is_array(message) or len(message) != 4:
             raise CoseError("not an array of four")
         protected, unprotected, payload, signature = message
         if not isinstance(protected, bytes):
@@ -52,7 +52,7 @@ def parse_sign1(data: bytes, bound: int) -> Sign1:
         header = cbor.decode(protected, bound)
     except cbor.CborError:
         raise CoseError("not deterministic CBOR")
-    if not isinstance(header, dict):
+    if not cbor.is_map(header):
         raise CoseError("protected header is no map")
     # nothing in it is signed, so nothing in it can be believed
     if unprotected != {}:
