@@ -19,6 +19,19 @@ from .errors import KeyFileError
 
 MAX_KEY_FILE = 8192
 _PRIVATE_MARK = b"PRIVATE KEY-----"
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+# the points whose multiple by 8 is the neutral one, under which anybody can forge signatures
+_SMALL_ORDER_Y = frozenset(
+    int.from_bytes(bytes.fromhex(y), "little")
+    for y in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,15 @@ class PublicKey:
     def kid(self) -> bytes:
         """The 8 bytes that name this key as an issuer's."""
         return names.kid(self.raw)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the bytes are a point of the curve, canonical and not of small order; locks pin no other key."""
+        y = int.from_bytes(self.raw, "little") & (1 << 255) - 1
+        # RFC 8032 section 5.1.3: x^2 = (y^2 - 1) / (d y^2 + 1) must be a square
+        numerator, denominator = y * y - 1, _D * y * y + 1
+        square = numerator * pow(denominator, -1, _P) % _P
+        return y < _P and y not in _SMALL_ORDER_Y and pow(square, (_P - 1) // 2, _P) == 1
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Tell whether `signature` (64 bytes) over `message` was made with this key."""
@@ -157,7 +179,7 @@ def load_public(path: Path) -> PublicKey:
     if _PRIVATE_MARK in data:
         return load_private(path).public
     key = _public_from(data)
-    if key is None:
+    if key is None or not key.is_sound:
         raise KeyFileError(f"{path} is not an Ed25519 public key in PEM or COSE_Key: make one with `vitrine keygen`")
     return key
 

@@ -166,6 +166,8 @@ def _check(provision: Provision) -> None:
 
 
 def _check_issuer(issuer: Issuer) -> None:
+    if not issuer.public_key.is_sound:
+        raise ProvisionError("an issuer's public key is not one of Ed25519, or one under which anybody can sign")
     if not 1 <= len(issuer.name.encode()) <= 32:
         raise ProvisionError("an issuer's name must be 1 to 32 bytes")
     scopes = set(issuer.scopes)

@@ -114,6 +114,10 @@ def _check_audience(audiences: tuple[str, ...], situation: Situation, issuer: Is
 
 
 def _check_bounds(claims: tokens.Claims, issuer: Issuer | None) -> Iterator[Check]:
+    if issuer is not None:
+        is_met = set(claims.scopes) <= set(issuer.scopes)
+        detail = f"{' '.join(claims.scopes)!r} of {' '.join(issuer.scopes)!r}"
+        yield Check("issuer's scopes", is_met, detail, Reason.ScopeNotAllowed)
     lifetime_s = claims.exp_s - claims.start_s
     detail = when.duration_text(lifetime_s) if lifetime_s > 0 else "ends before it begins"
     yield Check("begin and end", lifetime_s > 0, detail, Reason.LifetimeInverted)
@@ -121,9 +125,6 @@ def _check_bounds(claims: tokens.Claims, issuer: Issuer | None) -> Iterator[Chec
         most = when.duration_text(issuer.max_lifetime_s)
         is_met = lifetime_s <= issuer.max_lifetime_s
         yield Check("lifetime", is_met, f"{detail} of at most {most}", Reason.LifetimeExceeded)
-        is_met = set(claims.scopes) <= set(issuer.scopes)
-        detail = f"{' '.join(claims.scopes)!r} of {' '.join(issuer.scopes)!r}"
-        yield Check("issuer's scopes", is_met, detail, Reason.ScopeNotAllowed)
 
 
 def _check_time(claims: tokens.Claims, now_s: int) -> Iterator[Check]:

@@ -1,0 +1,5 @@
+"""placeholder"""
+
+
+def emulate() -> None:
+    """Run an emulated lock."""

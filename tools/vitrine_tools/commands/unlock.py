@@ -1,0 +1,99 @@
+"""`vitrine unlock`: be the phone. Through bleak, over the system's Bluetooth or to a running `vitrine emulate`."""
+
+import asyncio
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from . import output
+
+if TYPE_CHECKING:
+    from ..keys import PrivateKey
+    from ..phone import Outcome
+    from ..protocol import Action
+
+
+def unlock(
+    lock: Annotated[str, typer.Option(help="lock to open, e.g. case-12", show_default=False)],
+    token: Annotated[Path, typer.Option(help="file of the token", show_default=False)],
+    key: Annotated[Path, typer.Option(help="the holder's private key", show_default=False)],
+    action: Annotated[Literal["unlock", "lock", "hold"], typer.Option(help="what to ask for")] = "unlock",
+    uv: Annotated[bool, typer.Option("--uv", help="the phone has verified its user")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, max=300, help="seconds to look for the lock")] = 10.0,
+    emulator: Annotated[
+        Path | None, typer.Option(help="folder of a running `vitrine emulate` (default: build/emulator if it runs)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Open a lock, as a phone does. Exit status 1 if the lock refuses."""
+    from .. import keys, names, tokens
+    from ..errors import ToolError
+    from ..phone import LinkError
+    from ..protocol import Action, ProtocolError
+
+    names.check_lock_id(lock)
+    token_bytes = keys.read_file(token, "token")
+    holder = keys.load_private(key)
+    read = tokens.parse(token_bytes)
+    if read.claims.holder != holder.public:
+        raise ToolError(f"{key} is not the key that {token} was issued for: give the holder's private key")
+    _choose_radio(emulator)
+    logging.getLogger("bleak").setLevel(logging.CRITICAL)  # what matters comes as an exception
+    try:
+        outcome = asyncio.run(_open(lock, token_bytes, holder, Action[action.upper()], uv, timeout))
+    except (LinkError, ProtocolError) as error:
+        raise ToolError(f"no answer to rely on from {lock} ({error}): go nearer and try again") from error
+    if as_json:
+        output.print_json({"lock": lock, **outcome.to_json()})
+    elif outcome.is_granted:
+        output.print_line(_granted_text(lock, outcome))
+    else:
+        output.print_problem(f"{lock} refused: {_reason_text(outcome)}")
+    raise typer.Exit(0 if outcome.is_granted else 1)
+
+
+async def _open(
+    lock_id: str, token: bytes, holder: "PrivateKey", action: "Action", is_user_verified: bool, timeout_s: float
+) -> "Outcome":
+    from ..ble import bleak_link
+    from ..phone import Phone
+
+    begin_s = time.perf_counter()
+    device = await bleak_link.find_lock(lock_id, timeout_s)
+    found_s = time.perf_counter()
+    async with await bleak_link.BleakLink.connect(device, timeout_s) as link:
+        connected_s = time.perf_counter()
+        outcome = await Phone(link, lock_id).open(token, holder, action=action, is_user_verified=is_user_verified)
+    outcome.timings_ms["find"] = (found_s - begin_s) * 1000
+    outcome.timings_ms["connect"] = (connected_s - found_s) * 1000
+    return outcome
+
+
+def _choose_radio(folder: Path | None) -> None:
+    """Point D-Bus clients of this process to a running emulator's bus, if there is one."""
+    from ..emulator_state import EmulatorState
+
+    state = EmulatorState.find(folder)
+    if state is not None:
+        os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = state.bus_address
+
+
+def _granted_text(lock_id: str, outcome: "Outcome") -> str:
+    from .. import protocol
+
+    done = {"UNLOCK": "unlocked", "LOCK": "locked", "HOLD": "held open"}[outcome.action.name]
+    door = protocol.state_name(protocol.DOOR_STATES, outcome.door_state)
+    total_ms = outcome.timings_ms.get("total", 0)
+    return f"{lock_id} {done} ({door}); found in {outcome.timings_ms['find']:.0f} ms, opened in {total_ms:.0f} ms"
+
+
+def _reason_text(outcome: "Outcome") -> str:
+    if outcome.reason_name is not None:
+        return outcome.reason_name
+    if outcome.status.name == "BUSY":
+        return "it is busy, try again"
+    return "it gives no reason to a phone that has not proved who it is (wrong lock, issuer or key?)"
