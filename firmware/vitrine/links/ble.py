@@ -6,6 +6,7 @@ All security is above the link: no pairing, no bonding, any bytes may come from 
 
 import asyncio
 import errno
+import hashlib
 import struct
 import time
 
@@ -24,6 +25,7 @@ SERVICE_UUID = "b5a30001-7b1f-4e5d-9c41-76697472696e"
 REQUEST_UUID = "b5a30002-7b1f-4e5d-9c41-76697472696e"
 ANSWER_UUID = "b5a30003-7b1f-4e5d-9c41-76697472696e"
 
+NAME_UNPROVISIONED = "vitrine"
 LINK_BLE = 1  # SPEC.md section 7, field 18
 
 ATT_MTU_MIN = 23  # until the phone asks for more (Bluetooth Core, vol 3, part F, 3.2.8)
@@ -46,6 +48,11 @@ _STATE_TIME_KNOWN = 2
 _NAME_MAX = 29
 
 _FAULT = 129  # SPEC.md section 7
+
+
+def hint(lock_id: str) -> bytes:
+    """Return the 6 bytes by which phones find the lock without connecting (SPEC.md section 1)."""
+    return hashlib.sha256(b"vitrine/hint" + lock_id.encode()).digest()[:6]
 
 
 class Peer:
@@ -81,11 +88,10 @@ class Peer:
 class BleLink:
     """The lock's BLE server. `state()` returns (is_provisioned, is_time_known) for the advertisement."""
 
-    def __init__(self, dispatch: "Dispatch", events, lock_id: str, hint: bytes, state) -> None:
+    def __init__(self, dispatch: "Dispatch", events, lock_id: str, state) -> None:
         self._dispatch = dispatch
         self._events = events
         self._lock_id = lock_id
-        self._hint = hint
         self._state = state
         self._peers: "list[Peer]" = []
         self._request = None
@@ -107,7 +113,7 @@ class BleLink:
             aioble.stop()
 
     def _start(self) -> None:
-        aioble.config(mtu=ATT_MTU_MAX, gap_name=self._lock_id)
+        aioble.config(mtu=ATT_MTU_MAX, gap_name=self._lock_id or NAME_UNPROVISIONED)
         service = aioble.Service(bluetooth.UUID(SERVICE_UUID))
         # write with response only: the phone's stack then paces it to what the queue of aioble holds
         self._request = aioble.BufferedCharacteristic(
@@ -145,7 +151,7 @@ class BleLink:
         service_data = (
             bytes(bluetooth.UUID(SERVICE_UUID)) + struct.pack("BB", _SERVICE_DATA_VERSION, state) + self._hint
         )
-        name = self._lock_id.encode()[:_NAME_MAX]
+        name = (self._lock_id or NAME_UNPROVISIONED).encode()[:_NAME_MAX]
         return b"\x02\x01\x06" + _structure(0x21, service_data), _structure(0x09, name)
 
     def _admit(self, connection) -> None:

@@ -1,0 +1,83 @@
+"""Composition root: builds drivers and links, injects them, starts the supervisor. boot.py ran before."""
+
+import asyncio
+
+import board
+import machine
+from vitrine.access.policy import Policy
+from vitrine.access.provision import ProvisionError, parse_provision
+from vitrine.access.session import VerifiedTokens
+from vitrine.access.uses import Uses
+from vitrine.app.controller import Controller
+from vitrine.app.dispatch import Dispatch
+from vitrine.app.event_log import COUNT, DETAIL, FAULT, START, EventLog
+from vitrine.app.supervisor import RESTART, Supervisor
+from vitrine.crypto import ed25519
+from vitrine.door.settings import Settings, SettingsError
+from vitrine.drivers.clock import UNTRUSTED, Clock
+from vitrine.drivers.indicator import Indicator
+from vitrine.drivers.inputs import Inputs
+from vitrine.drivers.nvs import Blob
+from vitrine.drivers.rng import random_bytes
+from vitrine.drivers.strike import Strike
+from vitrine.drivers.watchdog import Watchdog
+from vitrine.links.ble import BleLink
+
+WATCHDOG_MS = 8_000
+DOOR_VOTE_MS = 3_000
+BLE_VOTE_MS = 30_000
+
+
+def identity():
+    """Return (provision or None, door settings, what is wrong or "")."""
+    try:
+        blob = Blob("vitrine", "provision").load()
+        if blob is None:
+            return None, Settings(), ""
+        provision = parse_provision(blob)
+        return provision, Settings(provision.door), ""
+    except (OSError, ProvisionError, SettingsError) as error:
+        # an identity that cannot be read is none: the lock opens for nobody, but it can be found and mended
+        return None, Settings(), "identity:" + type(error).__name__
+
+
+def policy_of(provision):
+    """Return the access policy of a provisioned lock, its issuers' keys checked and ready."""
+    keys = {issuer.kid: ed25519.PublicKey(issuer.public_key) for issuer in provision.issuers}
+
+    def verify_issuer(issuer, message, signature):
+        return keys[issuer.kid].verify(message, signature)
+
+    return Policy(provision, verify_issuer, Uses(Blob("vitrine", "uses")))
+
+
+def build():
+    """Build the lock and return its supervisor."""
+    machine.freq(board.CPU_HZ)
+    provision, settings, trouble = identity()
+    clock = Clock(machine.RTC(), provision.provisioned_at if provision else 0)
+    events = EventLog(clock)
+    if board.trace:
+        events.add_sink(board.trace)
+    strike = Strike(machine.Pin(board.STRIKE), settings.pull_ms, settings.hold_duty_pct, clock.ticks_ms)
+    inputs = Inputs(machine.Pin(board.DPS), machine.Pin(board.REX), settings.debounce_ms)
+    events.record(START, {COUNT: machine.reset_cause()})
+    if trouble:
+        events.record(FAULT, {DETAIL: trouble})
+    door = Controller(strike, inputs, settings, events)
+    indicator = Indicator(machine.Pin(board.LED), machine.Pin(board.BUZZER))
+    policy = policy_of(provision) if provision else None
+    dispatch = Dispatch(policy, VerifiedTokens(), ed25519.verify, random_bytes, door, events, clock, indicator.identify)
+
+    def radio_state():
+        return provision is not None, clock.reading()[1] != UNTRUSTED
+
+    ble = BleLink(dispatch, events, provision.lock_id if provision else "", radio_state)
+    supervisor = Supervisor(Watchdog(WATCHDOG_MS), events, machine.reset)
+    supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
+    supervisor.add("ble", ble.run, RESTART, BLE_VOTE_MS)
+    supervisor.add("indicator", indicator.run, RESTART)
+    return supervisor
+
+
+asyncio.run(build().run())
