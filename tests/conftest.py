@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 PORTABLE = ("crypto/", "codec/", "access/", "door/", "audit/", "app/test_dispatch.py", "fuzz/test_dispatch_bytes.py")
+# firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
+DEVICE = ("drivers/", "app/test_controller.py", "app/test_supervisor.py", "app/test_event_log.py")
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
 FILE_TIME_LIMIT_S = 240
 
@@ -27,6 +29,12 @@ def pytest_collect_file(file_path, parent):
         return None
     if file_path.relative_to(TESTS).as_posix().startswith(PORTABLE):
         return MicroPythonFile.from_parent(parent, path=file_path, nodeid=f"{parent.nodeid}/[mpy]{file_path.name}")
+    return None
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    if module_path.is_relative_to(TESTS) and module_path.relative_to(TESTS).as_posix().startswith(DEVICE):
+        return MicroPythonFile.from_parent(parent, path=module_path)
     return None
 
 

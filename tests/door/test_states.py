@@ -20,5 +20,5 @@ def test_every_mode_and_event_has_its_name():
 
 def test_no_open_door_is_locked():
     assert len(states.MODES) == len(states.LOCK_STATES) == len(states.DOOR_STATES)
-    for lock_state, door_state in zip(states.LOCK_STATES, states.DOOR_STATES):
-        assert lock_state != states.LOCK_LOCKED or door_state == states.DOOR_CLOSED
+    for mode, door_state in enumerate(states.DOOR_STATES):
+        assert states.LOCK_STATES[mode] != states.LOCK_LOCKED or door_state == states.DOOR_CLOSED

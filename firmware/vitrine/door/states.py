@@ -1,4 +1,4 @@
-"""The door's names and numbers, as Matter's DoorLock cluster (0x0101, revision 7) has them, and the machine's own modes.
+"""The door's names and numbers: those of Matter's DoorLock cluster (0x0101, revision 7), and the machine's own.
 
 Owns numbers only. The machine that uses them is fsm.py.
 """

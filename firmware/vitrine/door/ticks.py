@@ -1,7 +1,7 @@
 """Arithmetic on ticks_ms that is the same on every interpreter: modulo 2**30, the shortest wrap of any target.
 
-CPython has no ticks; the 64-bit unix port wraps much later than ESP32 does, and these functions are right there as well,
-because the low 30 bits of its ticks are ticks too.
+CPython has no ticks. The 64-bit unix port wraps later than ESP32 does, and these are right there as well, because the
+low 30 bits of its ticks are ticks too.
 """
 
 from micropython import const

@@ -1,0 +1,175 @@
+"""The lock itself: sole owner of the door's state, and the only caller of the strike.
+
+Grants come in through operate(), everything else through run(), which reads the inputs and sleeps until the nearest
+deadline. Both step the pure machine (door.fsm) and carry its actions out. No hardware here: `strike` and `inputs` are
+drivers handed in. Any fault de-energises, is recorded, and (in run) goes on to the supervisor, which restarts run().
+"""
+
+import time
+
+from micropython import const
+
+from vitrine.access import reasons
+from vitrine.access.decision import is_grant
+from vitrine.door import fsm, states
+from vitrine.door.ticks import ticks_diff
+
+from . import event_log as log
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vitrine.access.decision import Decision
+    from vitrine.door.settings import Settings
+
+# run() looks at the inputs this often at least; they may ask for less
+_IDLE_MS = const(1000)
+
+_EVENT_OF = {states.LOCK: states.LOCK_GRANTED, states.UNLOCK: states.UNLOCK_GRANTED, states.HOLD: states.HOLD_GRANTED}
+
+
+class Unauthorised(Exception):
+    """The machine asked for the strike without a grant or the exit button: a fault, by glitch or by mistake."""
+
+
+class Controller:
+    """Controller(strike, inputs, settings, events).
+
+    strike: energise(on_ms), release(), service(), deadline_ms. inputs: poll(), changed(timeout_ms), wake(),
+    door_closed, rex_pressed. settings: door.settings.Settings. events: app.event_log.EventLog.
+    """
+
+    def __init__(
+        self,
+        strike,
+        inputs,
+        settings: "Settings",
+        events: "log.EventLog",
+        ticks_ms: "Callable[[], int]" = time.ticks_ms,
+    ) -> None:
+        self._strike = strike
+        self._inputs = inputs
+        self._events = events
+        self._ticks_ms = ticks_ms
+        self._was_pressed = inputs.rex_pressed
+        strike.release()
+        self._state = fsm.initial(settings, inputs.door_closed, ticks_ms())
+        self._record(log.DOOR_STATE_CHANGE, {log.SOURCE: self._state.source})
+
+    @property
+    def lock_state(self) -> int:
+        """Matter DlLockState, now."""
+        return self._state.lock_state
+
+    @property
+    def door_state(self) -> int:
+        """Matter DoorStateEnum, now."""
+        return self._state.door_state
+
+    def operate(self, operation: int, decision: "Decision", link: int) -> bool:
+        """Carry out LOCK, UNLOCK or HOLD on the grant `decision` that came over `link`; return whether it was done.
+
+        Done means: after UNLOCK and HOLD the strike is energised, after LOCK it is not (an open door locks when it has
+        closed). Synchronous, so that nothing comes between the decision and the strike. Never raises: a fault releases
+        the strike, is recorded and returns False, as does anything that is no grant.
+        """
+        event = _EVENT_OF.get(operation)
+        if event is None or not is_grant(decision):
+            return False
+        # whatever comes of it, run() has new deadlines to sleep until
+        self._inputs.wake()
+        try:
+            # what the door did before this counts as before it
+            self._follow()
+            self._step(event, decision, link)
+        except Exception as error:  # noqa: BLE001
+            # whatever it is, it ends with the strike off, on record, and with a no
+            self._fail(error)
+            return False
+        return True
+
+    async def run(self, vote) -> None:
+        """Follow the door for ever. `vote` is called at least every second."""
+        try:
+            while True:
+                vote()
+                self._follow()
+                await self._inputs.changed(self._rest_ms())
+        except Exception as error:
+            self._fail(error)
+            raise
+        finally:
+            self._let_go()
+
+    def _rest_ms(self) -> int:
+        rest_ms = _IDLE_MS
+        now_ms = self._ticks_ms()
+        for deadline_ms in (self._state.deadline_ms, self._strike.deadline_ms):
+            if deadline_ms is not None:
+                rest_ms = min(rest_ms, max(0, ticks_diff(deadline_ms, now_ms)))
+        return rest_ms
+
+    def _follow(self) -> None:
+        """Bring the state up to now: first what people did, then what time did to it."""
+        self._inputs.poll()
+        # the button before the door, and both before the deadlines: who pressed it and opened at once, or opened while
+        # the loop was busy, has not forced the door
+        if self._inputs.rex_pressed != self._was_pressed:
+            self._was_pressed = self._inputs.rex_pressed
+            if self._was_pressed:
+                self._step(states.REX_PRESSED)
+        # against the state, not against the last poll: whatever was lost in between, the two come to agree
+        if self._inputs.door_closed != self._state.is_closed:
+            self._step(states.DOOR_SHUT if self._inputs.door_closed else states.DOOR_OPENED)
+        self._step(states.TIME_PASSED)
+        self._strike.service()
+
+    def _step(self, event: int, decision: "Decision | None" = None, link: int = 0) -> None:
+        """Step the machine and carry its actions out. The new state holds only once the strike has followed."""
+        state, actions = fsm.step(self._state, event, self._ticks_ms())
+        for action in actions:
+            if action[0] == states.ENERGISE_STRIKE:
+                # asked a second time, right before the coil: one skipped branch must not open a door
+                if event != states.REX_PRESSED and (decision is None or not is_grant(decision)):
+                    raise Unauthorised
+                self._strike.energise(action[1])
+            elif action[0] == states.RELEASE_STRIKE:
+                self._strike.release()
+        self._state = state
+        for action in actions:
+            self._report(action, decision, link)
+
+    def _report(self, action: "tuple[int, ...]", decision: "Decision | None", link: int) -> None:
+        if action[0] == states.REPORT_OPERATION:
+            fields = {log.OPERATION: action[1], log.SOURCE: action[2]}
+            if decision is not None:
+                fields[log.REASON] = reasons.GRANTED
+                fields[log.LINK] = link
+                fields[log.AUTHENTIC] = True
+                _describe_token(fields, decision.token)
+            self._record(log.LOCK_OPERATION, fields)
+        elif action[0] == states.REPORT_DOOR:
+            self._record(log.DOOR_STATE_CHANGE, {log.SOURCE: action[2]})
+        elif action[0] == states.RAISE_ALARM:
+            self._record(log.DOOR_LOCK_ALARM, {log.ALARM: action[1]})
+
+    def _record(self, kind: int, fields) -> None:
+        fields[log.LOCK_STATE] = self._state.lock_state
+        fields[log.DOOR_STATE] = self._state.door_state
+        self._events.record(kind, fields)
+
+    def _let_go(self) -> None:
+        """Switch the strike off, whatever the state says, and have the state say so."""
+        self._strike.release()
+        self._state, _ = fsm.step(self._state, states.STRIKE_FAILED, self._ticks_ms())
+
+    def _fail(self, error: Exception) -> None:
+        self._let_go()
+        self._events.fault("controller", error)
+
+
+def _describe_token(fields, token) -> None:
+    for key, value in ((log.SUB, token.sub), (log.CTI, token.cti), (log.REF, token.ref), (log.KID, token.kid)):
+        if value is not None:
+            fields[key] = value

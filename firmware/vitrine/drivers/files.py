@@ -1,0 +1,50 @@
+"""Small files in one folder of the file system, replaced whole: after a power cut the old or the new one is there.
+
+littlefs can show a created file as empty after a cut, so a new content is written aside, synced by closing it, and
+renamed over the old one, which littlefs does atomically.
+"""
+
+import errno
+import os
+
+_ASIDE = ".new"
+
+
+class Files:
+    """The files of `folder`, which is made if it is missing. Names are ours, never a peer's."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        try:
+            os.mkdir(folder)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+
+    def load(self, name: str) -> "bytes | None":
+        """Return the whole file, or None if there is none; other OSErrors go on."""
+        try:
+            with open(self._path(name), "rb") as file:
+                return file.read()
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+
+    def save(self, name: str, data: bytes) -> None:
+        """Replace the file by `data`; durable when this returns, OSError if it could not be."""
+        path = self._path(name)
+        with open(path + _ASIDE, "wb") as file:
+            file.write(data)
+        os.rename(path + _ASIDE, path)
+
+    def remove(self, name: str) -> None:
+        """Remove the file, if there is one."""
+        try:
+            os.remove(self._path(name))
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def _path(self, name: str) -> str:
+        return self._folder + "/" + name

@@ -1,0 +1,167 @@
+"""Door switch and exit button: debounced, never missed, and read by an interrupt that allocates nothing."""
+
+import asyncio
+
+import fake_chip
+
+fake_chip.install()
+
+import micropython  # noqa: E402
+from fake_chip import Chip, Pin  # noqa: E402
+from support import choices, given, ints, lists, tuples  # noqa: E402
+from support.virtual_time import VirtualTime  # noqa: E402
+from vitrine.drivers.inputs import Inputs  # noqa: E402
+
+DPS, REX = 33, 32
+
+
+def new(dps=0, rex=1, debounce_ms=30):
+    chip = Chip()
+    chip.inputs = {DPS: dps, REX: rex}
+    return chip, Inputs(Pin(DPS), Pin(REX), debounce_ms, chip.ticks_ms)
+
+
+def test_polarity():
+    for dps, rex in ((0, 1), (1, 0), (0, 0), (1, 1)):
+        chip, inputs = new(dps, rex)
+        assert inputs.door_closed == (dps == 0) and inputs.rex_pressed == (rex == 0)
+        assert not inputs.poll()
+
+
+def test_a_level_that_stays_is_taken_after_the_debounce_time():
+    chip, inputs = new()
+    chip.set_input(DPS, 1)
+    for _ in range(30):
+        assert not inputs.poll() and inputs.door_closed
+        chip.ms += 1
+    assert inputs.poll() and not inputs.door_closed
+    assert not inputs.poll()
+
+
+def test_a_blip_is_not():
+    chip, inputs = new()
+    chip.set_input(REX, 0)
+    inputs.poll()
+    chip.ms += 10
+    chip.set_input(REX, 1)
+    for _ in range(100):
+        chip.ms += 1
+        assert not inputs.poll() and not inputs.rex_pressed
+
+
+def test_chatter_cannot_hide_an_opening():
+    """A contact that bounces for ever is seen as open within two debounce times, whatever its rhythm."""
+    for period in range(1, 70):
+        chip, inputs = new()
+        seen = None
+        for ms in range(200):
+            chip.set_input(DPS, 1 - (ms // period) % 2)
+            inputs.poll()
+            if not inputs.door_closed and seen is None:
+                seen = ms
+            chip.ms += 1
+        assert seen is not None and seen <= 60, (period, seen)
+
+
+def test_a_bouncing_close_is_one_change():
+    chip, inputs = new(dps=1)
+    changes = 0
+    for ms in range(300):
+        if ms < 12:
+            chip.set_input(DPS, (ms // 2) % 2)
+        elif ms == 12:
+            chip.set_input(DPS, 0)
+        changes += inputs.poll()
+        chip.ms += 1
+    assert changes == 1 and inputs.door_closed
+
+
+def test_both_at_once():
+    chip, inputs = new()
+    chip.set_input(DPS, 1)
+    chip.set_input(REX, 0)
+    inputs.poll()
+    chip.ms += 30
+    assert inputs.poll() and not inputs.door_closed and inputs.rex_pressed
+
+
+def test_the_interrupt_handler_allocates_nothing():
+    chip, inputs = new()
+    pin, handler, _ = chip.handlers[DPS]
+    handler(pin)
+    micropython.heap_lock()
+    try:
+        handler(pin)
+    finally:
+        micropython.heap_unlock()
+
+
+def follow(chip_events, debounce_ms=30):
+    """Run changed() and poll() as the controller does, over [(ms, pin, level, is_lost)]; return [(ms, closed, pressed)]."""
+    time = VirtualTime()
+    chip, _ = new()
+    chip.ticks_ms = lambda: time.now_ms & (2**30 - 1)
+    inputs = Inputs(Pin(DPS), Pin(REX), debounce_ms, chip.ticks_ms)
+    seen = []
+
+    async def world():
+        at_ms = 0
+        for ms, number, level, is_lost in chip_events:
+            await asyncio.sleep_ms(ms - at_ms)
+            at_ms = ms
+            chip.set_input(number, level, is_lost)
+
+    async def main():
+        start_ms = time.now_ms
+        asyncio.create_task(world())
+        while time.now_ms - start_ms < 3000:
+            await inputs.changed(1000)
+            if inputs.poll():
+                seen.append((time.now_ms - start_ms, inputs.door_closed, inputs.rex_pressed))
+
+    time.run(main())
+    return seen
+
+
+def test_an_edge_wakes_and_is_seen_after_the_debounce_time():
+    assert follow([(500, DPS, 1, False), (1500, DPS, 0, False)]) == [(530, False, False), (1530, True, False)]
+
+
+def test_a_lost_edge_is_seen_within_200_ms():
+    for debounce_ms in (5, 30, 100):
+        for at_ms in (500, 601, 777, 999):
+            seen = follow([(at_ms, DPS, 1, True)], debounce_ms)
+            assert len(seen) == 1 and seen[0][0] - at_ms <= 200, (debounce_ms, at_ms, seen)
+    # SPEC.md section 6: forced open within 250 ms at the slowest setting
+    seen = follow([(777, DPS, 1, True)], 200)
+    assert len(seen) == 1 and seen[0][0] - 777 <= 250
+
+
+def test_wake_ends_the_wait():
+    time = VirtualTime()
+    chip, inputs = new()
+
+    async def main():
+        start_ms = time.now_ms
+        inputs.wake()
+        await inputs.changed(1000)
+        assert time.now_ms == start_ms
+        await inputs.changed(7)
+        assert time.now_ms == start_ms + 7
+
+    time.run(main())
+
+
+@given(lists(tuples(ints(1, 120), choices((DPS, REX)), choices((0, 1))), 0, 30))
+def test_in_the_end_what_is_said_is_what_is(changes):
+    chip, inputs = new()
+    for ms, number, level in changes:
+        chip.set_input(number, level)
+        for _ in range(ms):
+            inputs.poll()
+            chip.ms += 1
+    for _ in range(70):
+        inputs.poll()
+        chip.ms += 1
+    assert inputs.door_closed == (chip.inputs[DPS] == 0)
+    assert inputs.rex_pressed == (chip.inputs[REX] == 0)

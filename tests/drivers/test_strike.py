@@ -1,0 +1,234 @@
+"""The strike on three chips: what the coil gets, and what it still gets when the firmware is gone."""
+
+import fake_chip
+
+fake_chip.install()
+
+from fake_chip import Chip, Pin  # noqa: E402
+from support import choices, given, ints, lists, raises, tuples  # noqa: E402
+from vitrine.drivers.strike import MAX_ON_MS, Strike, StrikeError  # noqa: E402
+
+NUMBER = 26
+CHIPS = {"ESP32": (64, 8, False), "S3": (48, 4, True), "C3": (48, 2, True)}
+
+
+def new(chip="ESP32", pull_ms=150, duty=40):
+    chip = Chip(*CHIPS[chip])
+    return chip, Strike(Pin(NUMBER), pull_ms, duty, chip.ticks_ms)
+
+
+def pass_time(chip, strike, ms, is_hung=False):
+    """Let `ms` pass in steps of 1 ms, as a loop that serves the strike or as one that hangs; return the power curve."""
+    curve = []
+    for _ in range(ms):
+        chip.ms += 1
+        if not is_hung:
+            deadline = strike.deadline_ms
+            if deadline is not None and (chip.ticks_ms() - deadline) & (2**30 - 1) < 2**29:
+                strike.service()
+        curve.append(chip.power(NUMBER))
+    return curve
+
+
+def test_off_from_the_start():
+    chip, strike = new()
+    assert chip.driver[NUMBER] == 0 and chip.power(NUMBER) == 0
+    assert not strike.is_energised and strike.deadline_ms is None
+    assert chip.used == 0
+
+
+def test_peak_then_hold_then_off():
+    for name in CHIPS:
+        chip, strike = new(name)
+        strike.energise(5000)
+        assert chip.power(NUMBER) == 100 and strike.is_energised
+        curve = pass_time(chip, strike, 5200)
+        assert curve[:149] == [100] * 149
+        assert curve[150:4999] == [40] * 4849
+        assert curve[4999:] == [0] * 201
+        assert not strike.is_energised
+
+
+def test_full_duty_needs_no_carrier():
+    chip, strike = new(duty=100)
+    strike.energise(500)
+    assert pass_time(chip, strike, 600) == [100] * 499 + [0] * 101
+
+
+def test_release_is_at_once_and_stays():
+    for name in CHIPS:
+        for after_ms in (0, 1, 100, 200, 3000):
+            chip, strike = new(name)
+            strike.energise(10000)
+            pass_time(chip, strike, after_ms)
+            strike.release()
+            assert chip.power(NUMBER) == 0 and not strike.is_energised and strike.deadline_ms is None
+            assert pass_time(chip, strike, 11000) == [0] * 11000
+            strike.release()
+            assert chip.used == 0, "a finished channel is given back"
+
+
+def test_a_hung_firmware_cannot_keep_it_on():
+    for name in CHIPS:
+        for pull_ms in (20, 150, 1000):
+            for after_ms in (0, pull_ms - 1, pull_ms + 5, 9000):
+                chip, strike = new(name, pull_ms)
+                strike.energise(MAX_ON_MS)
+                pass_time(chip, strike, after_ms)
+                left_ms = MAX_ON_MS - after_ms
+                curve = pass_time(chip, strike, 11000, is_hung=True)
+                assert not any(curve[left_ms:]), "on for longer than the limit"
+                if after_ms == 0:
+                    assert not any(curve[2000:]), "before the hold begins it is even less"
+
+
+def test_no_train_is_longer_than_the_memory_of_the_smallest_chip():
+    # the fake refuses one; every length is tried at both ends of the settings
+    for pull_ms, duty in ((20, 10), (1000, 99), (150, 100)):
+        for on_ms in (1, 2, 499, 500, 1151, 9849, 9850, 9851, 9999, MAX_ON_MS):
+            chip, strike = new("C3", pull_ms, duty)
+            strike.energise(on_ms)
+            curve = pass_time(chip, strike, on_ms + 20)
+            on = sum(1 for power in curve if power)
+            assert on_ms - 2 <= on < on_ms + 1, (on_ms, on)
+            assert not any(curve[on_ms:])
+
+
+def test_energise_again_extends():
+    for name in CHIPS:
+        chip, strike = new(name)
+        strike.energise(5000)
+        pass_time(chip, strike, 4000)
+        strike.energise(5000)
+        curve = pass_time(chip, strike, 5100)
+        assert curve[:149] == [100] * 149 and all(curve[:4998]) and not any(curve[5000:])
+
+
+def test_unlock_open_close_unlock():
+    """The second unlock comes while the train of the first still runs unseen: it must not block, crash or fail."""
+    for name in CHIPS:
+        chip, strike = new(name)
+        for _ in range(3):
+            strike.energise(5000)
+            pass_time(chip, strike, 1300)
+            strike.release()
+            pass_time(chip, strike, 400)
+        strike.energise(500)
+        assert all(pass_time(chip, strike, 498))
+
+
+def test_more_trains_than_channels():
+    chip, strike = new("ESP32")
+    refused = 0
+    for _ in range(12):
+        try:
+            strike.energise(10000)
+            pass_time(chip, strike, 200)
+            strike.release()
+        except StrikeError:
+            refused += 1
+    assert refused
+    # one that is refused changes nothing
+    chip, strike = new("ESP32")
+    for _ in range(4):
+        strike.energise(10000)
+        pass_time(chip, strike, 200)
+    with raises(StrikeError):
+        strike.energise(10000)
+    assert strike.is_energised and chip.power(NUMBER) == 40
+    # and ten seconds later all is as before
+    pass_time(chip, strike, 10000)
+    assert chip.power(NUMBER) == 0
+    strike.energise(5000)
+    assert chip.power(NUMBER) == 100 and chip.used <= 2
+
+
+def test_out_of_bounds():
+    for on_ms in (0, -1, MAX_ON_MS + 1, 2**31):
+        chip, strike = new()
+        strike.energise(5000)
+        with raises(ValueError):
+            strike.energise(on_ms)
+        assert chip.power(NUMBER) == 0
+
+
+def test_late_service_pulls_in_again():
+    chip, strike = new()
+    strike.energise(5000)
+    curve = pass_time(chip, strike, 2000, is_hung=True)
+    assert curve[1148] == 100 and curve[1150] == 0
+    strike.service()
+    assert chip.power(NUMBER) == 100, "the carrier alone would not pull the bolt in"
+    curve = pass_time(chip, strike, 4000)
+    assert curve[2900] == 40 and not any(curve[3000:])
+
+
+def test_service_after_the_end_does_nothing():
+    chip, strike = new()
+    strike.energise(500)
+    pass_time(chip, strike, 700, is_hung=True)
+    strike.service()
+    assert chip.power(NUMBER) == 0 and not any(pass_time(chip, strike, 1000))
+
+
+def test_a_failing_channel_leaves_it_off():
+    for failing in ("write_pulses", "wait_done"):
+        chip, strike = new()
+        kept = getattr(fake_chip.RMT, failing)
+
+        def fail(self, *_):
+            raise OSError(-1)
+
+        if failing == "write_pulses":
+            setattr(fake_chip.RMT, failing, fail)
+        try:
+            if failing == "write_pulses":
+                with raises(OSError):
+                    strike.energise(5000)
+            else:
+                strike.energise(5000)
+                setattr(fake_chip.RMT, failing, fail)
+                with raises(OSError):
+                    strike.release()
+        finally:
+            setattr(fake_chip.RMT, failing, kept)
+        assert chip.power(NUMBER) == 0 and not strike.is_energised
+
+
+def test_no_channel_at_all():
+    chip, strike = new()
+    chip.channels = 0
+    with raises(OSError):
+        strike.energise(5000)
+    assert chip.power(NUMBER) == 0 and not strike.is_energised
+
+
+@given(
+    choices(("ESP32", "S3", "C3")),
+    lists(tuples(choices(("energise", "release", "hang", "late")), ints(0, 6000), ints(1, MAX_ON_MS)), 1, 12),
+    examples=60,
+)
+def test_any_use_ends_within_the_limit(name, steps):
+    chip, strike = new(name)
+    until_ms = chip.ms
+    for what, wait_ms, on_ms in steps:
+        if what == "energise":
+            try:
+                strike.energise(on_ms)
+                until_ms = chip.ms + on_ms
+            except StrikeError:
+                pass
+        elif what == "release":
+            strike.release()
+            until_ms = chip.ms
+        elif what == "late":
+            strike.service()
+        for _ in range(20):
+            chip.ms += wait_ms // 20
+            if what != "hang":
+                strike.service()
+            assert chip.power(NUMBER) == 0 or chip.ms < until_ms
+    chip.ms += MAX_ON_MS
+    assert chip.power(NUMBER) == 0
+    strike.release()
+    assert chip.used == 0
