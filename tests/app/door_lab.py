@@ -2,6 +2,7 @@
 
 import asyncio
 
+from support import raises
 from support.virtual_time import VirtualTime
 from vitrine.access import decision
 from vitrine.app.controller import Controller
@@ -72,7 +73,7 @@ class FakeInputs:
     async def changed(self, timeout_ms):
         try:
             await asyncio.wait_for_ms(self._flag.wait(), timeout_ms)
-        except asyncio.TimeoutError:
+        except asyncio.TimeoutError:  # noqa: UP041 (MicroPython has no other)
             return
 
 
@@ -116,10 +117,8 @@ class Lab:
                 await scenario()
             finally:
                 task.cancel()
-                try:
+                with raises((asyncio.CancelledError, Broken)):
                     await task
-                except (asyncio.CancelledError, Broken):
-                    pass
 
         self.time.run(main())
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from door_lab import Broken, Lab, Token, grant
+
 from support import raises
 from vitrine.access import decision, reasons
 from vitrine.door import states

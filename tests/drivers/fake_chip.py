@@ -25,6 +25,7 @@ class Chip:
         self.driver = {}  # pin number -> None (floating, pulled down outside), 0, 1 or an RMT
         self.inputs = {}
         self.handlers = {}
+        self.tones = {}
         Chip.now = self
 
     def ticks_ms(self):
@@ -62,7 +63,10 @@ class Pin:
         else:
             assert mode == self.IN and pull == self.PULL_UP and value is None
 
-    def value(self):
+    def value(self, *level):
+        if level:
+            assert self.number in Chip.now.driver, "an input is not driven"
+            Chip.now.driver[self.number] = level[0]
         return Chip.now.inputs.get(self.number, 1)
 
     def irq(self, *, handler, trigger):
@@ -113,6 +117,20 @@ class RMT:
             chip.driver[self.pin.number] = None
         chip.used -= 1
         self.pin = None
+
+
+class PWM:
+    def __init__(self, pin, *, freq, duty_u16):
+        assert pin.number not in Chip.now.tones
+        self.pin = pin
+        self.init(freq=freq, duty_u16=duty_u16)
+
+    def init(self, *, freq, duty_u16):
+        assert 0 < freq <= 40_000_000 and 0 <= duty_u16 <= 65535
+        Chip.now.tones[self.pin.number] = freq
+
+    def deinit(self):
+        del Chip.now.tones[self.pin.number]
 
 
 class WDT:
@@ -170,6 +188,7 @@ def install():
     """Put `machine` and `esp32` in place for the drivers that are imported after this."""
     machine = _Module()
     machine.Pin = Pin
+    machine.PWM = PWM
     machine.WDT = WDT
     esp32 = _Module()
     esp32.RMT = RMT

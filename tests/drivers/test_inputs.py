@@ -8,6 +8,7 @@ fake_chip.install()
 
 import micropython  # noqa: E402
 from fake_chip import Chip, Pin  # noqa: E402
+
 from support import choices, given, ints, lists, tuples  # noqa: E402
 from support.virtual_time import VirtualTime  # noqa: E402
 from vitrine.drivers.inputs import Inputs  # noqa: E402
@@ -97,7 +98,10 @@ def test_the_interrupt_handler_allocates_nothing():
 
 
 def follow(chip_events, debounce_ms=30):
-    """Run changed() and poll() as the controller does, over [(ms, pin, level, is_lost)]; return [(ms, closed, pressed)]."""
+    """Run changed() and poll() as the controller does, over [(ms, pin, level, is_lost)].
+
+    Return [(ms, door_closed, rex_pressed)] of each change.
+    """
     time = VirtualTime()
     chip, _ = new()
     chip.ticks_ms = lambda: time.now_ms & (2**30 - 1)
@@ -113,11 +117,12 @@ def follow(chip_events, debounce_ms=30):
 
     async def main():
         start_ms = time.now_ms
-        asyncio.create_task(world())
+        happening = asyncio.create_task(world())
         while time.now_ms - start_ms < 3000:
             await inputs.changed(1000)
             if inputs.poll():
                 seen.append((time.now_ms - start_ms, inputs.door_closed, inputs.rex_pressed))
+        await happening
 
     time.run(main())
     return seen

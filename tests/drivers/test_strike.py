@@ -5,6 +5,7 @@ import fake_chip
 fake_chip.install()
 
 from fake_chip import Chip, Pin  # noqa: E402
+
 from support import choices, given, ints, lists, raises, tuples  # noqa: E402
 from vitrine.drivers.strike import MAX_ON_MS, Strike, StrikeError  # noqa: E402
 
