@@ -89,7 +89,7 @@ def test_deviations_are_refused():
 
 
 def test_every_other_algorithm_is_refused():
-    for alg in [*list(range(-66, 12)), -53, -257, -65535]:
+    for alg in range(-300, 12):
         if alg not in (-19, -8):
             with raises(CoseError):
                 parse_sign1(message(protected=cbor.encode({1: alg})), 200)
