@@ -1,0 +1,21 @@
+"""ESP-IDF errors as MicroPython raises them: OSError(-code, name), or a POSIX number where there is one."""
+
+_CODES = {
+    "ESP_ERR_NO_MEM": (12, "ESP_ERR_NO_MEM"),
+    "ESP_ERR_TIMEOUT": (116, "ESP_ERR_TIMEOUT"),
+    "ESP_ERR_INVALID_ARG": (-0x102, "ESP_ERR_INVALID_ARG"),
+    "ESP_ERR_INVALID_STATE": (-0x103, "ESP_ERR_INVALID_STATE"),
+    "ESP_ERR_INVALID_SIZE": (-0x104, "ESP_ERR_INVALID_SIZE"),
+    "ESP_ERR_NOT_FOUND": (-0x105, "ESP_ERR_NOT_FOUND"),
+    "ESP_ERR_NVS_NOT_FOUND": (-0x1102, "ESP_ERR_NVS_NOT_FOUND"),
+    "ESP_ERR_NVS_NOT_ENOUGH_SPACE": (-0x1105, "ESP_ERR_NVS_NOT_ENOUGH_SPACE"),
+    "ESP_ERR_NVS_INVALID_NAME": (-0x1106, "ESP_ERR_NVS_INVALID_NAME"),
+    "ESP_ERR_NVS_KEY_TOO_LONG": (-0x1109, "ESP_ERR_NVS_KEY_TOO_LONG"),
+    "ESP_ERR_NVS_INVALID_LENGTH": (-0x110C, "ESP_ERR_NVS_INVALID_LENGTH"),
+    "ESP_ERR_NVS_VALUE_TOO_LONG": (-0x110E, "ESP_ERR_NVS_VALUE_TOO_LONG"),
+}
+
+
+def esp_error(name):
+    """The arguments of the OSError for this error."""
+    return _CODES[name]

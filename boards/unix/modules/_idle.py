@@ -1,0 +1,64 @@
+"""The event loop's waiting place: hardware events, sockets and, in virtual mode, the harness's time.
+
+asyncio's IOQueue is replaced by one that also listens to the harness. In virtual mode asyncio's clock is the board's,
+moved ahead of the real one: the interpreter's task queue stamps new tasks with the real clock, and those must never
+lie in the virtual future.
+"""
+
+import asyncio.core as core
+import select
+
+import utime
+from _clock import clock
+
+_AHEAD_MS = 1 << 28
+
+
+def install(link):
+    """Put the board's clock and IO queue under asyncio. Call before the firmware is imported."""
+    if clock.is_virtual:
+        base_ms = utime.ticks_ms() + _AHEAD_MS - clock.now_us() // 1000
+        core.ticks = lambda: clock.now_us() // 1000 + base_ms
+    BoardQueue.link = link
+    core.IOQueue = BoardQueue
+    core.new_event_loop()
+
+
+class BoardQueue(core.IOQueue):
+    link = None
+
+    def __init__(self):
+        super().__init__()
+        self.poller.register(self.link.stream, select.POLLIN)
+
+    def wait_io_event(self, dt):
+        """Wait at most dt milliseconds (-1: for ever) for a stream or the hardware; push the tasks it wakes."""
+        if self.link.pump():
+            return  # a callback may have made a task ready: let the loop look again
+        if not clock.is_virtual:
+            self._poll(dt)
+        elif not self._poll(0) and dt != 0:
+            due_us = None if dt < 0 else (clock.now_us() // 1000 + dt) * 1000
+            if due_us is None or not clock.step_to(due_us):
+                clock.idle(due_us)
+                if self._poll(-1) and not self.link.has_message():
+                    self.link.send("busy")  # woken by a socket: the harness cannot know
+
+    def _poll(self, timeout_ms):
+        count = 0
+        for stream, event in self.poller.ipoll(timeout_ms):
+            if stream is self.link.stream:
+                continue  # the next round's pump reads it
+            count += 1
+            entry = self.map[id(stream)]
+            if event & ~select.POLLOUT and entry[0] is not None:
+                core._task_queue.push(entry[0])
+                entry[0] = None
+            if event & ~select.POLLIN and entry[1] is not None:
+                core._task_queue.push(entry[1])
+                entry[1] = None
+            if entry[0] is None and entry[1] is None:
+                self._dequeue(stream)
+            else:
+                self.poller.modify(stream, select.POLLIN if entry[1] is None else select.POLLOUT)
+        return count

@@ -1,0 +1,42 @@
+"""What only a test may ask of the board: a hang, a squeezed heap, its use of memory, a power cut in the flash.
+
+This file belongs to boards/unix alone; no image for a chip has it.
+"""
+
+import gc
+
+
+def install(link, flash):
+    held = []
+
+    def hang(message):
+        link.send("hung")
+        while True:
+            pass
+
+    def memory(message):
+        gc.collect()
+        link.send("memory", {"i": message["i"], "used": gc.mem_alloc(), "free": gc.mem_free()})
+
+    def squeeze(message):
+        """Hold so much memory that only so many bytes are left free, in pieces; 0 gives it back."""
+        held.clear()
+        gc.collect()
+        piece = 4096
+        while message["free"] and gc.mem_free() > message["free"] and piece >= 64:
+            try:
+                held.append(bytearray(min(piece, max(16, gc.mem_free() - message["free"]))))
+            except MemoryError:
+                piece //= 2
+
+    def flash_cut(message):
+        flash.cut_after = message["after"]
+
+    def flash_count(message):
+        link.send("memory", {"i": message["i"], "programmed": flash.programmed, "erased": flash.erased})
+
+    link.on("hang", hang)
+    link.on("memory", memory)
+    link.on("squeeze", squeeze)
+    link.on("flash_cut", flash_cut)
+    link.on("flash_count", flash_count)

@@ -1,0 +1,98 @@
+"""Start the emulated board: what the chip does between reset and main.py.
+
+micropython -X heapsize=1M boards/unix/run.py   with VITRINE_BOARD_FD = the number of the inherited socket
+
+Mounts the flash's vfs partition (littlefs) at / and the code read-only below /rom, as frozen code is on the chip, then
+runs boot.py and main.py. When they end, the board is left at its prompt: no code runs, the hardware goes on.
+"""
+
+import os
+import sys
+
+import asyncio.core  # before the stand-ins are in reach: asyncio counts with the interpreter's own ticks
+
+sys.path.insert(0, __file__.rpartition("/")[0] + "/modules")
+
+import _board_link
+import _clock
+import _link
+
+link = _link.Link(int(os.getenv("VITRINE_BOARD_FD")), _clock.clock)
+_board_link.link = _clock.link = link
+setup = link.request("boot")
+_clock.clock.start(setup["virtual"], setup["t"], setup["uptime"], setup["epoch"])
+_board_link.unique_id = setup["id"]
+
+import _flash
+import _idle
+import _testing
+
+_idle.install(link)
+
+
+def power_gone():
+    """The supply failed in a flash operation: nothing after this line runs."""
+    link.send("power_gone")
+    while True:
+        link.wait()
+        link.receive_all()
+
+
+flash = _board_link.flash = _flash.NorFlash(open(setup["flash"], "r+b"), setup["flash_size"], power_gone)
+flash.cut_after = setup["cut_after"]
+_testing.install(link, flash)
+
+import vfs
+
+roms = [(path, "/rom/%d" % i) for i, path in enumerate(setup["path"])]
+mounts = [(vfs.VfsPosix(path), point) for path, point in roms]
+vfs.umount("/")
+for system, point in mounts:
+    vfs.mount(system, point, readonly=True)
+sys.path[:] = ["", ".frozen", "/lib"] + [point for _, point in roms]
+for name in ("time", "machine"):
+    sys.modules.pop(name, None)  # built in until here
+
+import esp32
+
+partition = esp32.Partition("vfs")
+try:
+    vfs.mount(partition, "/")
+except OSError:
+    # as inisetup does: an erased partition is formatted, a damaged one is left alone
+    head = bytearray(4096)
+    partition.readblocks(0, head)
+    if head == b"\xff" * 4096:
+        vfs.VfsLfs2.mkfs(partition)
+        vfs.mount(vfs.VfsLfs2(partition), "/")
+    else:
+        print("The filesystem appears to be corrupted.")
+os.chdir("/")
+link.send("booted", {"aioble": setup["aioble"]})
+
+
+def run(name):
+    """Run a start-up file as the chip does: the one in the file system, or else the frozen one."""
+    for folder in ["/"] + [point + "/" for _, point in roms]:
+        files = [entry[0] for entry in os.ilistdir(folder)]
+        if name + ".py" in files:
+            with open(folder + name + ".py") as file:
+                code = compile(file.read(), name + ".py", "exec")
+            exec(code, {"__name__": "__main__"})
+            return
+        if name + ".mpy" in files:
+            __import__(name)
+            return
+
+
+error = ""
+try:
+    run("boot")
+    run("main")
+except Exception as problem:
+    sys.print_exception(problem)
+    error = repr(problem)
+link.send("ended", {"error": error})
+while True:
+    link.wait()
+    link.pump()

@@ -1,0 +1,5 @@
+from machine import Pin
+
+import board
+
+Pin(board.STRIKE, Pin.OUT, value=0)

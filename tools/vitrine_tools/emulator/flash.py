@@ -1,0 +1,132 @@
+"""The lock's flash chip as a file: partition table, provisioning, a look inside. 4 MiB, sparse, 0xff where erased.
+
+The layout is that of the 4 MiB boards (boards/VITRINE_ESP32): two application slots, the journal, the file system.
+"""
+
+import hashlib
+import importlib.util
+import struct
+from pathlib import Path
+from types import ModuleType
+
+BOARD = Path(__file__).resolve().parents[3] / "boards" / "unix"
+FLASH_SIZE = 4 * 1024 * 1024
+SECTOR = 4096
+TABLE = 0x8000
+
+APP, DATA = 0, 1
+PARTITIONS = (
+    # label, type, subtype, address, size
+    ("nvs", DATA, 0x02, 0x9000, 0x4000),
+    ("otadata", DATA, 0x00, 0xD000, 0x2000),
+    ("phy_init", DATA, 0x01, 0xF000, 0x1000),
+    ("ota_0", APP, 0x10, 0x10000, 0x180000),
+    ("ota_1", APP, 0x11, 0x190000, 0x180000),
+    ("journal", DATA, 0x40, 0x310000, 0x80000),
+    ("vfs", DATA, 0x83, 0x390000, 0x70000),
+)
+_PROVISION_NAMESPACE = "vitrine"
+_PROVISION_KEY = "provision"
+
+
+def _load_nvs_store() -> ModuleType:
+    """The key-value store is one file for the emulated board and for the host."""
+    spec = importlib.util.spec_from_file_location("vitrine_nvs_store", BOARD / "modules" / "_nvs_store.py")
+    if spec is None or spec.loader is None:
+        raise ImportError("boards/unix/modules/_nvs_store.py is missing")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_nvs_store = _load_nvs_store()
+
+
+class FlashImage:
+    """A flash file, not in use by a running board."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> "FlashImage":
+        """Make an erased chip with a partition table; an existing file is replaced."""
+        table = bytearray()
+        for label, type_, subtype, address, size in PARTITIONS:
+            table += struct.pack("<HBBII16sI", 0x50AA, type_, subtype, address, size, label.encode(), 0)
+        table += b"\xeb\xeb" + b"\xff" * 14 + hashlib.md5(table, usedforsecurity=False).digest()
+        with self.path.open("wb") as file:
+            file.truncate(FLASH_SIZE)
+            self._fill(file, TABLE, TABLE + SECTOR, bytes(table))
+            for label, *_, address, size in PARTITIONS:
+                if label not in ("ota_0", "ota_1"):  # nothing reads an application slot: let it stay a hole
+                    self._fill(file, address, address + size)
+        return self
+
+    @staticmethod
+    def _fill(file, start: int, end: int, data: bytes = b"") -> None:
+        file.seek(start)
+        file.write(data + b"\xff" * (end - start - len(data)))
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def provision(self, blob: bytes) -> None:
+        """Store the provisioning record (firmware/SPEC.md section 5), as `vitrine provision` does on a real lock."""
+        self.nvs_put(_PROVISION_NAMESPACE, _PROVISION_KEY, blob)
+
+    def nvs_put(self, namespace: str, key: str, value: bytes | int) -> None:
+        with self.path.open("r+b") as file:
+            store = self._store(file)
+            if isinstance(value, int):
+                store.put(namespace, key, _nvs_store.I32, struct.pack("<i", value))
+            else:
+                store.put(namespace, key, _nvs_store.BLOB, value)
+
+    def nvs_get(self, namespace: str, key: str) -> bytes | None:
+        """The raw bytes of a value, or None."""
+        with self.path.open("r+b") as file:
+            entry = self._store(file).get(namespace, key)
+        return None if entry is None else entry[1]
+
+    def read(self, label: str) -> bytes:
+        """The whole content of a partition."""
+        address, size = self._place(label)
+        with self.path.open("rb") as file:
+            file.seek(address)
+            return file.read(size)
+
+    def flip_bit(self, label: str, offset: int, bit: int = 0) -> None:
+        """A fault: one bit of a partition is not what was written."""
+        address, size = self._place(label)
+        if not 0 <= offset < size:
+            raise ValueError(f"{label} has {size} bytes")
+        with self.path.open("r+b") as file:
+            file.seek(address + offset)
+            byte = file.read(1)[0]
+            file.seek(address + offset)
+            file.write(bytes([byte ^ 1 << bit]))
+
+    @staticmethod
+    def _place(label: str) -> tuple[int, int]:
+        for name, *_, address, size in PARTITIONS:
+            if name == label:
+                return address, size
+        raise KeyError(label)
+
+    def _store(self, file):
+        address, size = self._place("nvs")
+
+        def read(offset: int, count: int) -> bytes:
+            file.seek(address + offset)
+            return file.read(count)
+
+        def program(offset: int, data: bytes) -> None:
+            old = read(offset, len(data))
+            file.seek(address + offset)
+            file.write(bytes(a & b for a, b in zip(old, data, strict=True)))
+
+        def erase(offset: int) -> None:
+            file.seek(address + offset)
+            file.write(b"\xff" * SECTOR)
+
+        return _nvs_store.NvsStore(read, program, erase, size)
