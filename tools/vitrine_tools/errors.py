@@ -5,6 +5,10 @@ class ToolError(Exception):
     """Something that the user can put right: a wrong file, key, date or name. The text is shown as it is."""
 
 
+class LinkError(Exception):
+    """The link to a lock failed: it broke off, or an answer did not come in time."""
+
+
 class KeyFileError(ToolError):
     """A key file is missing, of the wrong kind, or may not be overwritten."""
 

@@ -186,10 +186,11 @@ def load_public(path: Path) -> PublicKey:
 
 def public_from_cose_map(value: Any) -> PublicKey | None:
     """Return the key of a COSE_Key map of exactly {1: 1, -1: 6, -2: 32 bytes}, else None."""
-    if not (isinstance(value, dict) and len(value) == 3 and value.get(1) == 1 and value.get(-1) == 6):
+    if not isinstance(value, dict) or value.keys() != {1, -1, -2}:
         return None
-    raw = value.get(-2)
-    return PublicKey(raw) if isinstance(raw, bytes) and len(raw) == 32 else None
+    kty, crv, raw = value[1], value[-1], value[-2]
+    is_ed25519 = (type(kty), kty, type(crv), crv) == (int, 1, int, 6)  # True is 1 too, but no lock takes it
+    return PublicKey(raw) if is_ed25519 and isinstance(raw, bytes) and len(raw) == 32 else None
 
 
 def _public_from(data: bytes) -> PublicKey | None:

@@ -11,23 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from . import protocol
+from .errors import LinkError
 from .keys import PrivateKey
 from .protocol import Acted, Action, Hello, LockStatus, Op, ProtocolError, Status
 
 KEEP_ALIVE_S = 3.0  # the lock ends a connection that sends nothing for 5 s
 
 
-class LinkError(Exception):
-    """The link to the lock failed: it broke off, or an answer did not come in time."""
-
-
 class Transport(Protocol):
-    """One connection to one lock. `chunks` receives what the lock notifies, and None when the connection has ended."""
-
-    chunks: asyncio.Queue[bytes | None]
+    """One connection to one lock."""
 
     @property
-    def mtu(self) -> int:
+    def att_mtu(self) -> int:
         """The connection's ATT_MTU."""
         ...
 
@@ -35,8 +30,8 @@ class Transport(Protocol):
         """Write one chunk with response; LinkError if that fails."""
         ...
 
-    async def close(self) -> None:
-        """End the connection; never raises for one that has ended."""
+    async def read_chunk(self) -> bytes:
+        """Wait for the next chunk that the lock notifies; LinkError when the connection has ended."""
         ...
 
 
@@ -46,7 +41,6 @@ class Limits:
 
     answer_s: float = 5.0
     confirm_s: float = 11.0
-    close_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +101,7 @@ class Phone:
             request = protocol.request(op, self._request_id, body)
             try:
                 async with asyncio.timeout(self._limits.answer_s):
-                    for chunk in protocol.split(request, self._transport.mtu):
+                    for chunk in protocol.split(request, self._transport.att_mtu):
                         await self._transport.write_chunk(chunk)
                     return await self._answer()
             except TimeoutError:
@@ -202,10 +196,7 @@ class Phone:
 
     async def _answer(self) -> tuple[Status, Any]:
         while True:
-            chunk = await self._transport.chunks.get()
-            if chunk is None:
-                raise LinkError("the lock ended the connection")
-            message = self._assembler.feed(chunk)
+            message = self._assembler.feed(await self._transport.read_chunk())
             if message is None:
                 continue
             request_id, status, body = protocol.read_answer(message)

@@ -231,24 +231,29 @@ class Assembler:
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._message = bytearray()
-        self._next = 0
+        self._next: int | None = 0  # None after a fault: until a counter 0
 
     def feed(self, chunk: bytes) -> bytes | None:
-        """Take one chunk; return the message if it was the last one. After a ProtocolError only a counter 0 goes on."""
-        counter = chunk[0] & ~_LAST_CHUNK if chunk else -1
+        """Take one chunk; return the message if it was the last one.
+
+        ProtocolError once for a broken message; what remains of it, up to the next counter 0, is ignored.
+        """
+        counter = chunk[0] & ~_LAST_CHUNK if chunk else None
         if counter == 0:
             self._message.clear()
             self._next = 0
-        expected, self._next = self._next, 0
-        if len(chunk) < 2 or counter != expected or len(self._message) + len(chunk) - 1 > self._bound:
-            self._message.clear()
+        if self._next is None:
+            return None
+        if len(chunk) < 2 or counter != self._next or len(self._message) + len(chunk) - 1 > self._bound:
+            self._next = None
             raise ProtocolError("a chunk that is empty, out of turn or over the bound")
         self._message += chunk[1:]
         if not chunk[0] & _LAST_CHUNK:
-            self._next = counter + 1
+            self._next += 1
             return None
         message = bytes(self._message)
         self._message.clear()
+        self._next = 0
         return message
 
 

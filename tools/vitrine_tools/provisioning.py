@@ -1,5 +1,7 @@
 """The provisioning record: who a lock is, which issuers it trusts how far, and its settings (SPEC.md sections 5, 6)."""
 
+import binascii
+import struct
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ VERSION: Final = 1
 MAX_RECORD: Final = 1900
 MAX_ZONE: Final = 48
 MAX_LIFETIME_S: Final = 0xFFFFFFFF
+NO_USES: Final = bytes.fromhex("010058c223be")  # the count of uses before the first one
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,12 @@ class Provision:
         if len(data) > MAX_RECORD:
             raise ProvisionError(f"the record would have {len(data)} bytes, at most {MAX_RECORD}: name fewer audiences")
         return data
+
+
+def trusted_time_mark(unix_s: int) -> bytes:
+    """Return what the technician's tool leaves in the RTC's memory when it sets the clock (SPEC.md section 5.1)."""
+    mark = struct.pack(">4sQ", b"VTR1", unix_s)
+    return mark + struct.pack(">I", binascii.crc32(mark))
 
 
 def parse(data: bytes) -> Provision:

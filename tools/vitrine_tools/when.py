@@ -19,8 +19,8 @@ DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")  # in the order of Matt
 MINUTES_A_DAY = 1440
 _UNIT_S = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _MAX_UNIX_S = 0xFFFFFFFF  # 2106; a later time is a slip, and some locks count in 32 bits
-_DURATION = re.compile(r"(\d{1,9}w)?(\d{1,9}d)?(\d{1,9}h)?(\d{1,9}m)?(\d{1,9}s)?")
-_WINDOW = re.compile(r"(\S+) (\d\d):(\d\d)-(\d\d):(\d\d)")
+_DURATION = re.compile(r"(\d{1,9}w)?(\d{1,9}d)?(\d{1,9}h)?(\d{1,9}m)?(\d{1,9}s)?", re.ASCII)
+_WINDOW = re.compile(r"(\S+) (\d\d):(\d\d)-(\d\d):(\d\d)", re.ASCII)
 
 
 def parse_duration(text: str) -> int:

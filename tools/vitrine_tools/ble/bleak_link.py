@@ -10,8 +10,7 @@ from bleak.exc import BleakBluetoothNotAvailableError, BleakError
 from dbus_fast.errors import DBusError
 
 from .. import names, protocol
-from ..errors import ToolError
-from ..phone import LinkError
+from ..errors import LinkError, ToolError
 
 _CLOSE_LIMIT_S = 3.0
 _MAX_WAITING_CHUNKS = 256  # more than a whole answer at the least ATT_MTU: a lock that sends more is not heard
@@ -27,7 +26,7 @@ class BleakLink:
     """One connection to one lock. `async with await BleakLink.connect(device) as link:` closes it."""
 
     def __init__(self, client: BleakClient, chunks: "asyncio.Queue[bytes | None]") -> None:
-        self.chunks = chunks
+        self._chunks = chunks
         self._client = client
         request = client.services.get_characteristic(protocol.REQUEST_UUID)
         if request is None:
@@ -60,7 +59,7 @@ class BleakLink:
         return link
 
     @property
-    def mtu(self) -> int:
+    def att_mtu(self) -> int:
         """The connection's ATT_MTU."""
         return self._request.max_write_without_response_size + 3
 
@@ -70,6 +69,14 @@ class BleakLink:
             await self._client.write_gatt_char(self._request, chunk, response=True)
         except (BleakError, DBusError, OSError, EOFError) as error:
             raise LinkError(f"the link to the lock broke off: {_one_line(error)}") from error
+
+    async def read_chunk(self) -> bytes:
+        """Wait for the next chunk; LinkError when the connection has ended."""
+        chunk = await self._chunks.get()
+        if chunk is None:
+            self._chunks.put_nowait(None)
+            raise LinkError("the lock ended the connection")
+        return chunk
 
     async def close(self) -> None:
         """Disconnect; does not raise if the connection has ended."""

@@ -12,12 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from bumble.controller import Controller
-from bumble.device import Advertisement, Device, DeviceConfiguration
-from bumble.hci import Address
-from bumble.host import Host
-from bumble.link import LocalLink
-from bumble.transport.common import AsyncPipeSink
+from bumble.device import Advertisement, Device
 from dbus_fast import Message, MessageType, NameFlag, RequestNameReply, Variant
 from dbus_fast.aio.message_bus import MessageBus
 
@@ -29,14 +24,6 @@ ADAPTER_PATH = "/org/bluez/hci0"
 FORGET_S = 30.0  # BlueZ forgets a device that it has not heard for this long
 
 _log = logging.getLogger(__name__)
-
-
-def bumble_device(link: LocalLink, name: str, address: str) -> Device:
-    """Return a Bumble device with a controller of its own on `link`; its power is still off."""
-    controller = Controller(name, link=link)
-    controller.random_address = Address(address)
-    configuration = DeviceConfiguration(name=name, address=Address(address), keystore=None)
-    return Device(config=configuration, host=Host(controller, AsyncPipeSink(controller)))
 
 
 class BluezStandIn:
@@ -54,8 +41,7 @@ class BluezStandIn:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Switch the central on and take the name org.bluez; OSError if the bus is not there."""
-        await self._central.power_on()
+        """Take the name org.bluez; OSError if the bus is not there. The central must be powered on."""
         self._central.on(Device.EVENT_ADVERTISEMENT, self._heard)
         self._tree.add("/org/bluez", {"org.bluez.AgentManager1": {}, "org.bluez.ProfileManager1": {}})
         self._tree.add(ADAPTER_PATH, _adapter_interfaces(self._central))
@@ -91,7 +77,6 @@ class BluezStandIn:
             bus.disconnect()
             with contextlib.suppress(Exception):  # whatever ended the connection, it has ended
                 await bus.wait_for_disconnect()
-        await self._central.power_off()
 
     async def __aenter__(self) -> "BluezStandIn":
         await self.start()

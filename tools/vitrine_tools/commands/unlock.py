@@ -31,8 +31,7 @@ def unlock(
 ) -> None:
     """Open a lock, as a phone does. Exit status 1 if the lock refuses."""
     from .. import keys, names, tokens
-    from ..errors import ToolError
-    from ..phone import LinkError
+    from ..errors import LinkError, ToolError
     from ..protocol import Action, ProtocolError
 
     names.check_lock_id(lock)

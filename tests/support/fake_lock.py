@@ -8,8 +8,13 @@ import asyncio
 import secrets
 
 from bumble import core
-from bumble.device import Connection, Device
+from bumble.controller import Controller
+from bumble.device import Connection, Device, DeviceConfiguration
 from bumble.gatt import Characteristic, CharacteristicValue, Service
+from bumble.hci import Address
+from bumble.host import Host
+from bumble.link import LocalLink
+from bumble.transport.common import AsyncPipeSink
 
 from vitrine_tools import cbor, cose, protocol, tokens
 from vitrine_tools.protocol import Action, Op, Reason, Status
@@ -88,23 +93,31 @@ class MemoryTransport:
     """A transport straight into a session, in chunks as on the air."""
 
     def __init__(self, session: FakeSession, mtu: int = 23) -> None:
-        self.chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self.mtu = mtu
+        self.chunks: asyncio.Queue[bytes] = asyncio.Queue()
+        self.att_mtu = mtu
         self.session = session
         self.written: list[bytes] = []
         self._assembler = protocol.Assembler(protocol.MAX_REQUEST)
 
     async def write_chunk(self, chunk: bytes) -> None:
-        if len(chunk) > self.mtu - 3:
+        if len(chunk) > self.att_mtu - 3:
             raise AssertionError("a chunk over the ATT_MTU")
         self.written.append(chunk)
         request = self._assembler.feed(chunk)
         if request is not None:
-            for piece in protocol.split(self.session.handle(request), self.mtu):
+            for piece in protocol.split(self.session.handle(request), self.att_mtu):
                 self.chunks.put_nowait(piece)
 
-    async def close(self) -> None:
-        self.chunks.put_nowait(None)
+    async def read_chunk(self) -> bytes:
+        return await self.chunks.get()
+
+
+def bumble_device(link: LocalLink, name: str, address: str) -> Device:
+    """A Bumble device on `link`; its power is still off."""
+    controller = Controller(name, link=link)
+    controller.random_address = Address(address)
+    configuration = DeviceConfiguration(name=name, address=Address(address), keystore=None)
+    return Device(config=configuration, host=Host(controller, AsyncPipeSink(controller)))
 
 
 class BumbleLock:
