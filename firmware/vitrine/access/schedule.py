@@ -108,7 +108,7 @@ def is_open(windows: "Iterable[Sequence[int]]", weekday_bit: int, minute: int) -
 class _Text:
     """A cursor over a TZ text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: object) -> None:
         if not isinstance(text, str) or not 0 < len(text) <= MAX_ZONE_SIZE:
             raise ZoneError("zone: 1 to 48 characters")
         self._text = text

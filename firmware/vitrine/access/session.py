@@ -140,11 +140,14 @@ class Session:
             return denied(reasons.PROOF_MALFORMED, token)
         signed = cbor.encode([PROOF_CONTEXT, self._policy.lock_id, nonce, action, uv, token.hash])
         message = cose.sig_structure(sign1.protected, signed)
-        if self._verify_holder(token.holder_key, message, sign1.signature) is not True:
+        is_holder = self._verify_holder(token.holder_key, message, sign1.signature)
+        if is_holder is not True:
             return denied(reasons.PROOF_FORGED, token)
         if not self._verify_token(token):
             return denied(reasons.TOKEN_FORGED, token)
-        return self._policy.decide(token, action, uv, reading)
+        decision = self._policy.decide(token, action, uv, reading)
+        # asked again: a fault that skips one branch above must not open the lock
+        return decision if is_holder is True and self._is_genuine is True else denied(reasons.FAULT, token)
 
     def _verify_token(self, token: Token) -> bool:
         """Tell whether the issuer signed `token`; verifies once, and not at all what the lock has seen before."""
