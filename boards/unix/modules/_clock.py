@@ -17,6 +17,9 @@ class Clock:
         self.is_virtual = True  # until the harness says otherwise, time stands at 0
         self.boot_us = 0
         self.epoch_us = 0  # add to hardware time for microseconds since 2000-01-01
+        self.fed_us = -1  # virtual mode: when the watchdog was fed, if the harness has not been told yet
+        self._watchdog_us = 0
+        self._watchdog_due_us = 0
         self._now_us = 0
         self._horizon_us = -1
         self._offset_us = 0
@@ -52,10 +55,17 @@ class Clock:
     def forget_horizon(self):
         self._horizon_us = -1
 
+    def feed(self, timeout_us=None):
+        """The watchdog is fed (or started): in virtual mode the harness hears of it with the next message."""
+        if timeout_us is not None:
+            self._watchdog_us = timeout_us
+        self.fed_us = self._now_us
+        self._watchdog_due_us = self._now_us + self._watchdog_us
+
     def step_to(self, due_us):
         """Step to due_us without the harness, if nothing can happen before; return whether it was done."""
         self._reads = 0
-        if due_us > self._horizon_us:
+        if due_us > self._horizon_us or (self._watchdog_us and due_us >= self._watchdog_due_us):
             return False
         self._now_us = max(self._now_us, due_us)
         return True

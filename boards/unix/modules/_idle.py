@@ -2,14 +2,17 @@
 
 asyncio's IOQueue is replaced by one that also listens to the harness. In virtual mode asyncio's clock is the board's,
 moved ahead of the real one: the interpreter's task queue stamps new tasks with the real clock, and those must never
-lie in the virtual future.
+lie in the virtual future. ThreadSafeFlags are looked at here: in the interpreter's own poller, an object without a
+file descriptor makes every poll take a millisecond.
 """
 
-import asyncio.core as core
+import _thread
 import select
 
+import asyncio.core as core
 import utime
 from _clock import clock
+from asyncio import ThreadSafeFlag
 
 _AHEAD_MS = 1 << 28
 
@@ -19,6 +22,14 @@ def install(link):
     if clock.is_virtual:
         base_ms = utime.ticks_ms() + _AHEAD_MS - clock.now_us() // 1000
         core.ticks = lambda: clock.now_us() // 1000 + base_ms
+    main_thread = _thread.get_ident()
+
+    def set_flag(flag):
+        flag.state = 1
+        if _thread.get_ident() != main_thread:
+            link.send("wake")  # the harness answers, and that ends the main thread's wait
+
+    ThreadSafeFlag.set = set_flag
     BoardQueue.link = link
     core.IOQueue = BoardQueue
     core.new_event_loop()
@@ -30,6 +41,8 @@ class BoardQueue(core.IOQueue):
     def __init__(self):
         super().__init__()
         self.poller.register(self.link.stream, select.POLLIN)
+        # The hardware may always wake the loop: without this entry it would look every 3 ms when no task can run.
+        self.map[0] = [None, None, None]
 
     def wait_io_event(self, dt):
         """Wait at most dt milliseconds (-1: for ever) for a stream or the hardware; push the tasks it wakes."""
@@ -41,11 +54,33 @@ class BoardQueue(core.IOQueue):
             due_us = None if dt < 0 else (clock.now_us() // 1000 + dt) * 1000
             if due_us is None or not clock.step_to(due_us):
                 clock.idle(due_us)
-                if self._poll(-1) and not self.link.has_message():
+                if self._poll(-1):
                     self.link.send("busy")  # woken by a socket: the harness cannot know
 
+    def _enqueue(self, stream, index):
+        if isinstance(stream, ThreadSafeFlag):
+            self.map[id(stream)] = [core.cur_task, None, stream]
+            core.cur_task.data = self
+        else:
+            super()._enqueue(stream, index)
+
+    def _dequeue(self, stream):
+        if isinstance(stream, ThreadSafeFlag):
+            del self.map[id(stream)]
+        else:
+            super()._dequeue(stream)
+
     def _poll(self, timeout_ms):
+        """Push the tasks whose flag is set or whose stream is ready; return how many."""
         count = 0
+        for entry in list(self.map.values()):
+            flag = entry[2]
+            if isinstance(flag, ThreadSafeFlag) and flag.state:
+                self._dequeue(flag)
+                core._task_queue.push(entry[0])
+                count += 1
+        if count:
+            timeout_ms = 0
         for stream, event in self.poller.ipoll(timeout_ms):
             if stream is self.link.stream:
                 continue  # the next round's pump reads it

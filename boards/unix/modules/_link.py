@@ -39,6 +39,9 @@ class Link:
         message = message or {}
         message["op"] = op
         message["t"] = self.clock.now_us()
+        if self.clock.fed_us >= 0:
+            message["fed"] = self.clock.fed_us
+            self.clock.fed_us = -1
         if not is_passive:
             self.clock.forget_horizon()
         text = json.dumps(message).encode()

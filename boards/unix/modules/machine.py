@@ -131,9 +131,14 @@ class WDT:
         if not isinstance(timeout, int) or timeout <= 0:
             raise ValueError("WDT timeout too short")
         link.send("wdt", {"us": timeout * 1000})
+        if clock.is_virtual:
+            clock.feed(timeout * 1000)
 
     def feed(self):
-        link.send("feed", None, is_passive=True)
+        if clock.is_virtual:
+            clock.feed()
+        else:
+            link.send("feed", None, is_passive=True)
 
 
 class RTC:

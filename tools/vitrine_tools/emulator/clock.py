@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 
 class Alarm:
-    """One thing that will happen; cancel() if it shall not."""
+    """One thing that will happen; cancel() if it shall not. The firmware's side minds a `is_shared` one as well."""
 
-    def __init__(self, due_us: int, action: Callable[[], object]) -> None:
+    def __init__(self, due_us: int, action: Callable[[], object], is_shared: bool) -> None:
         self.due_us = due_us
         self.action: Callable[[], object] | None = action
+        self.is_shared = is_shared
 
     def cancel(self) -> None:
         self.action = None
@@ -37,8 +38,8 @@ class HardwareClock:
         """Do action when delay_us have passed."""
         return self.at(self.now_us + delay_us, action)
 
-    def at(self, due_us: int, action: Callable[[], object]) -> Alarm:
-        alarm = Alarm(due_us, action)
+    def at(self, due_us: int, action: Callable[[], object], is_shared: bool = False) -> Alarm:
+        alarm = Alarm(due_us, action, is_shared)
         heapq.heappush(self._alarms, (due_us, next(self._order), alarm))
         self._arm()
         return alarm
@@ -49,6 +50,11 @@ class HardwareClock:
         while self._alarms and self._alarms[0][2].action is None:
             heapq.heappop(self._alarms)
         return self._alarms[0][0] if self._alarms else None
+
+    @property
+    def horizon_us(self) -> int | None:
+        """When the next alarm is due that the firmware's side does not know of, or None."""
+        return min((a.due_us for _, _, a in self._alarms if a.action is not None and not a.is_shared), default=None)
 
     def step_to(self, now_us: int) -> None:
         """Virtual time only: never backwards."""

@@ -9,6 +9,8 @@ import struct
 from pathlib import Path
 from types import ModuleType
 
+from vitrine_tools.provisioning import NO_USES
+
 BOARD = Path(__file__).resolve().parents[3] / "boards" / "unix"
 FLASH_SIZE = 4 * 1024 * 1024
 SECTOR = 4096
@@ -25,8 +27,9 @@ PARTITIONS = (
     ("journal", DATA, 0x40, 0x310000, 0x80000),
     ("vfs", DATA, 0x83, 0x390000, 0x70000),
 )
-_PROVISION_NAMESPACE = "vitrine"
+_NAMESPACE = "vitrine"
 _PROVISION_KEY = "provision"
+_USES_KEY = "uses"
 
 
 def _load_nvs_store() -> ModuleType:
@@ -71,8 +74,13 @@ class FlashImage:
         return self.path.exists()
 
     def provision(self, blob: bytes) -> None:
-        """Store the provisioning record (firmware/SPEC.md section 5), as `vitrine provision` does on a real lock."""
-        self.nvs_put(_PROVISION_NAMESPACE, _PROVISION_KEY, blob)
+        """Store the provisioning record (firmware/SPEC.md section 5), as `vitrine provision` does on a real lock.
+
+        First an empty count of uses, if there is none: a new record hands no uses back.
+        """
+        if self.nvs_get(_NAMESPACE, _USES_KEY) is None:
+            self.nvs_put(_NAMESPACE, _USES_KEY, NO_USES)
+        self.nvs_put(_NAMESPACE, _PROVISION_KEY, blob)
 
     def nvs_put(self, namespace: str, key: str, value: bytes | int) -> None:
         with self.path.open("r+b") as file:

@@ -28,6 +28,7 @@ class Hardware:
         self._reset = reset
         self._has_battery = has_battery
         self._epoch_us = 0
+        self._lost_power = False
         self._timers: dict[int, Alarm] = {}
         self._watchdog: Alarm | None = None
         self._watchdog_us = 0
@@ -49,7 +50,7 @@ class Hardware:
             "rmt_wait": self._on_rmt_wait,
             "timer": self._on_timer,
             "wdt": self._on_wdt,
-            "feed": lambda m: self._feed(),
+            "feed": lambda m: self.feed(self._clock.now_us),
             "rtc": lambda m: self._set_epoch(m["epoch"]),
             "rtc_memory": self._on_memory,
             "freq": self._on_freq,
@@ -80,33 +81,30 @@ class Hardware:
 
     def power_off(self) -> None:
         self.reset(PWRON_RESET)
-        self.memory = ""
-        if not self._has_battery:
-            self._set_epoch(-self._clock.now_us)
+        self._lost_power = True
 
     def power_on(self) -> None:
-        """Without a battery the RTC starts from 2000-01-01."""
-        if not self._has_battery:
+        """Without a battery the RTC starts from 2000-01-01 after a power cut, and its memory is empty."""
+        if self._lost_power and not self._has_battery:
             self._set_epoch(-self._clock.now_us)
+            self.memory = ""
+        self._lost_power = False
 
     def reset(self, cause: int) -> None:
         """The chip resets: peripherals stop, the RTC goes on."""
         self.cause = cause
-        self._end_timers()
+        for alarm in self._timers.values():
+            alarm.cancel()
+        self._timers.clear()
+        if cause == SOFT_RESET:  # the interpreter restarts: the watchdog and a running pulse do not notice
+            self._pins.soft_reset()
+            return
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
         self._watchdog_us = 0
-        if cause == SOFT_RESET:
-            self._pins.soft_reset()
-        else:
-            self._pins.reset()
-            self.cpu_hz = 160_000_000
-
-    def _end_timers(self) -> None:
-        for alarm in self._timers.values():
-            alarm.cancel()
-        self._timers.clear()
+        self._pins.reset()
+        self.cpu_hz = 160_000_000
 
     def _answer(self, message: dict, fields: dict) -> None:
         self._send({"a": message["q"], **fields})
@@ -146,13 +144,14 @@ class Hardware:
 
     def _on_wdt(self, message: dict) -> None:
         self._watchdog_us = message["us"]
-        self._feed()
+        self.feed(self._clock.now_us)
 
-    def _feed(self) -> None:
+    def feed(self, now_us: int) -> None:
+        """The watchdog was fed at this time."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         if self._watchdog_us:
-            self._watchdog = self._clock.after(self._watchdog_us, self._bite)
+            self._watchdog = self._clock.at(now_us + self._watchdog_us, self._bite, is_shared=True)
 
     def _bite(self) -> None:
         self._watchdog = None

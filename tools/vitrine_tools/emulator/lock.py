@@ -22,6 +22,7 @@ from vitrine_tools.emulator.lock_radio import LockRadio
 from vitrine_tools.emulator.pins import Pins
 from vitrine_tools.emulator.radio import VirtualRadio
 from vitrine_tools.emulator.wire import FirmwareProcess, WireError
+from vitrine_tools.provisioning import trusted_time_mark
 
 ROOT = BOARD.parents[1]
 FIRMWARE = ROOT / "firmware"
@@ -48,7 +49,8 @@ class EmulatedLock:
 
     flash: its file, made if it does not exist. provision: the record to store before the first start.
     firmware: folder with boot.py, main.py and vitrine (sources or .mpy). deps: folder with third-party packages.
-    rtc_s: Unix time of the RTC at the start (None: as after a power cut, 2000-01-01). battery: it survives one.
+    rtc_s: Unix time of the RTC at the start (None: as after a power cut, 2000-01-01). is_time_trusted: a technician has
+    set it, and left the mark that the firmware looks for. battery: RTC and mark survive a power cut.
     uptime_ms: what the tick counters start from at each boot; close to 2**30 to test their wrap-around.
     """
 
@@ -63,6 +65,7 @@ class EmulatedLock:
         deps: Path | None = None,
         heap: str = HEAP,
         rtc_s: float | None = None,
+        is_time_trusted: bool = False,
         battery: bool = False,
         uptime_ms: int = 0,
         name: str = "lock",
@@ -89,12 +92,16 @@ class EmulatedLock:
         self._pins = Pins(self.clock, self._on_input, self._on_pin_change)
         self._process: FirmwareProcess | None = None
         self._hardware = chip.Hardware(self.clock, self._pins, self._send, self._reset, rtc_s, battery)
+        if is_time_trusted and rtc_s is not None:
+            self._hardware.memory = trusted_time_mark(int(rtc_s)).hex()
         address = self._mac[:-1] + bytes([(self._mac[-1] + 2) & 0xFF])  # as the chip derives it
         self._lock_radio = LockRadio(
             radio, name, Address(bytes(reversed(address)), Address.PUBLIC_DEVICE_ADDRESS), self._send
         )
         self._due_us: int | None = None
         self._is_idle = False
+        self._activity_settled = -1
+        self._dying: FirmwareProcess | None = None
         self._quiet = asyncio.Event()
         self._changed = asyncio.Event()
         self._restarting: asyncio.Task | None = None
@@ -139,9 +146,10 @@ class EmulatedLock:
         await self._reap()
 
     async def reset(self) -> None:
-        """The reset button."""
+        """The reset button (EN): to the chip this is a power-on, but the RTC goes on."""
         self._reset(chip.PWRON_RESET)
-        await self._settle()
+        if self.is_virtual:
+            await self._settle()
 
     async def close(self) -> None:
         await self.power_cut()
@@ -191,7 +199,7 @@ class EmulatedLock:
         target_us = self.clock.now_us + round(ms * 1000)
         await self._settle()
         while await self._step(target_us):
-            pass
+            await self._settle(self._activity_settled)
 
     async def during(self, action: Awaitable[T], limit_ms: float = 10_000) -> T:
         """Await something that a phone or a person does while virtual time passes as the firmware needs it.
@@ -201,78 +209,67 @@ class EmulatedLock:
         task = asyncio.ensure_future(action)
         target_us = self.clock.now_us + round(limit_ms * 1000)
         try:
-            while not task.done():
+            if not self.is_virtual:
+                await asyncio.wait([task], timeout=limit_ms / 1000)
+            while self.is_virtual and not task.done():
                 await self._settle()
-                if task.done():
+                if not task.done() and not await self._step(target_us):
                     break
-                if self.is_virtual:
-                    if not await self._step(target_us):
-                        raise TimeoutError(f"not done after {limit_ms:g} ms of virtual time")
-                else:
-                    await asyncio.wait([task], timeout=limit_ms / 1000)
-                    if not task.done():
-                        raise TimeoutError(f"not done after {limit_ms:g} ms")
+            if not task.done():
+                raise TimeoutError(f"not done after {limit_ms:g} ms")
             return task.result()
         finally:
             task.cancel()
 
     async def _step(self, target_us: int) -> bool:
         """Go to the next deadline, at most to target_us; False if there was nothing left to do until then."""
-        due_us = self._due_us if self._is_idle and self._is_in_step else None
-        alarm_us = self.clock.next_us
-        now_us = min([target_us] + [us for us in (due_us, alarm_us) if us is not None])
-        self.clock.step_to(now_us)
+        due_us = self._due_us if self._is_idle else None
+        self.clock.step_to(min(us for us in (target_us, due_us, self.clock.next_us) if us is not None))
         fired = self.clock.run_due()
-        if due_us is not None and due_us <= self.clock.now_us and self._is_in_step:
-            alarm_us = self.clock.next_us
-            horizon_us = target_us if alarm_us is None else min(target_us, alarm_us - 1)
-            self._send({"e": "t", "horizon": horizon_us})
-        elif not fired and now_us >= target_us:
-            return False
-        await self._settle()
-        return True
+        if self._is_idle and due_us is not None and due_us <= self.clock.now_us:
+            horizon_us = self.clock.horizon_us
+            self._send({"e": "t", "horizon": target_us if horizon_us is None else min(target_us, horizon_us - 1)})
+            return True
+        return fired or self.clock.now_us < target_us
 
-    @property
-    def _is_in_step(self) -> bool:
-        """The firmware waits, and has heard everything."""
-        return self._is_idle
+    async def _settle(self, settled_activity: int = -1) -> None:
+        """Wait until the firmware waits (or is dead, or hung) and nothing is in the air.
 
-    async def _settle(self) -> None:
-        """Wait until the firmware waits (or is dead, or hung) and nothing is in the air."""
+        settled_activity: if the radio's count still stands there, the air need not be watched.
+        """
         rounds = 0
-        activity = -1
-        while rounds < _SETTLE_ROUNDS:
+        while True:
             if not self._quiet.is_set():
                 await self._wait_quiet()
                 rounds = 0
-            if activity != self._radio.activity:
-                activity = self._radio.activity
-                rounds = 0
-            rounds += 1
+            if self._radio.activity != settled_activity:
+                settled_activity = self._radio.activity
+                rounds = _SETTLE_ROUNDS
+            elif rounds == 0:
+                self._activity_settled = settled_activity
+                return
+            rounds -= 1
             await asyncio.sleep(0)
-        if not self._quiet.is_set():
-            await self._settle()
 
     async def _wait_quiet(self) -> None:
-        started = time.monotonic()
-        process = self._process
-        spent_s = process.cpu_seconds() if process else 0.0
+        """Wait for the firmware; after a while without a sign of life it counts as hung."""
+        started_s = time.monotonic()
+        process, spent_s = self._process, 0.0
         while not self._quiet.is_set():
             try:
                 await asyncio.wait_for(self._quiet.wait(), 0.25)
+                return
             except TimeoutError:
-                if self._restarting is not None and self._restarting.done():
-                    self._restarting.result()
-                if process is not self._process:
-                    process = self._process
-                    spent_s = process.cpu_seconds() if process else 0.0
-                    started = time.monotonic()
-                elif process is not None and not self.is_virtual and process.is_alive:
-                    return
-                elif process is not None and (
-                    process.cpu_seconds() - spent_s > HUNG_CPU_S or time.monotonic() - started > STALLED_S
-                ):
-                    self._set_hung()
+                pass
+            if self._restarting is not None and self._restarting.done() and not self._restarting.cancelled():
+                self._restarting.result()  # raises what kept it from starting
+            if process is not self._process or spent_s == 0.0:
+                process, started_s = self._process, time.monotonic()
+                spent_s = process.cpu_seconds() if process else 0.0
+            elif process is not None and (
+                process.cpu_seconds() - spent_s > HUNG_CPU_S or time.monotonic() - started_s > STALLED_S
+            ):
+                self._set_hung()
 
     def _set_hung(self) -> None:
         self.is_hung = True
@@ -307,9 +304,8 @@ class EmulatedLock:
             self._dying = process
 
     async def _reap(self) -> None:
-        process = getattr(self, "_dying", None)
-        if process is not None:
-            await process.wait_gone()
+        if self._dying is not None:
+            await self._dying.wait_gone()
 
     def _reset(self, cause: int) -> None:
         """The chip restarts: the process ends at once, a new one begins with the same flash."""
@@ -347,7 +343,9 @@ class EmulatedLock:
 
     def _on_message(self, message: dict) -> None:
         if self.is_virtual:
-            self.clock.step_to(message.get("t", 0))
+            self.clock.step_to(message["t"])
+            if "fed" in message:
+                self._hardware.feed(message["fed"])
         op = message["op"]
         if op == "idle":
             process = self._process
@@ -358,6 +356,8 @@ class EmulatedLock:
         elif op == "busy":
             self._is_idle = False
             self._quiet.clear()
+        elif op == "wake":
+            self._send({"e": "t"})
         elif op == "boot":
             self._send({"a": message["q"], **self._setup()})
         elif op == "chip":

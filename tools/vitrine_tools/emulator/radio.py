@@ -37,7 +37,7 @@ class VirtualRadio(LocalLink):
     def __init__(self, is_virtual: bool = False) -> None:
         super().__init__()
         self.is_virtual = is_virtual
-        self.activity = 0  # counts packets: tells whether the air is quiet
+        self.activity = 0  # counts packets, on the air and between hosts and radios: tells whether all is quiet
         self._numbers = itertools.count(1)
 
     def next_address(self) -> Address:
@@ -121,6 +121,14 @@ class RadioController(Controller):
         super().__init__(name, link=radio, public_address=public_address)
         self.le_legacy_advertiser = LockAdvertiser(self)
         self.le_features &= ~hci.LeFeatureMask.LE_EXTENDED_ADVERTISING
+
+    def on_packet(self, packet: bytes) -> None:
+        self.link.activity += 1
+        super().on_packet(packet)
+
+    def send_hci_packet(self, packet: hci.HCI_Packet) -> None:
+        self.link.activity += 1
+        super().send_hci_packet(packet)
 
     def on_advertising_pdu(self, pdu: ll.AdvInd | ll.AdvExtInd) -> None:
         if not isinstance(pdu, Advertisement):
