@@ -53,6 +53,7 @@ def policy_of(provision):
 
 def build():
     """Build the lock and return its supervisor."""
+    watchdog = Watchdog(WATCHDOG_MS)  # first: a lock that fails to come up tries again, it does not stay dead
     machine.freq(board.CPU_HZ)
     provision, settings, trouble = identity()
     clock = Clock(machine.RTC(), provision.provisioned_at if provision else 0)
@@ -73,7 +74,7 @@ def build():
         return provision is not None, clock.reading()[1] != UNTRUSTED
 
     ble = BleLink(dispatch, events, provision.lock_id if provision else "", radio_state)
-    supervisor = Supervisor(Watchdog(WATCHDOG_MS), events, machine.reset)
+    supervisor = Supervisor(watchdog, events, machine.reset)
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     supervisor.add("ble", ble.run, RESTART, BLE_VOTE_MS)
     supervisor.add("indicator", indicator.run, RESTART)

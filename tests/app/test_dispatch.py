@@ -237,3 +237,18 @@ def test_a_known_token_costs_one_verification_at_the_act():
     assert lab.verifications == before
     lab.ask(channel, ACT, {1: UNLOCK, 2: False, 3: case("valid")[1]})
     assert lab.verifications == before + 1
+
+
+def test_a_refused_attempt_is_one_record():
+    lab = Lab()
+    channel = lab.channel()
+    attempt(lab, "expired", channel=channel)
+    assert lab.events.reasons() == [reasons.EXPIRED]
+    # a present that no act follows is recorded by the next one, or when the connection ends
+    lab.ask(channel, PRESENT, case("elsewhere")[0])
+    lab.ask(channel, PRESENT, case("early")[0])
+    assert lab.events.reasons()[1:] == [reasons.AUDIENCE_MISMATCH]
+    channel.close()
+    assert lab.events.reasons()[2:] == [reasons.NOT_YET_VALID]
+    channel.close()
+    assert len(lab.events.records) == 3

@@ -89,10 +89,17 @@ def _why(record: dict[int, Any]) -> str:
         parts.append("holder proved")
     for key, name in ((7, "sub"), (8, "token"), (9, "ref")):
         if key in record:
-            parts.append(f"{name} {record[key].hex()[:8]}")
+            parts.append(f"{name} {_short(record[key])}")
     if record.get(1) == LOCK_OPERATION_ERROR and 5 in record:
         parts.append("wanted: " + _named(_OPERATIONS, record[5]))
     return ", ".join(parts)
+
+
+def _short(value: bytes) -> str:
+    """A pseudonym that is plain text as it is; anything else in hex, shortened."""
+    if all(0x20 < byte < 0x7F for byte in value):
+        return value.decode()
+    return value.hex()[:8]
 
 
 def _named(names: dict[int, str], number: Any) -> str:

@@ -73,6 +73,7 @@ class Channel:
         self._malformed = 0
         self._refused = 0
         self._accepted = False
+        self._unrecorded = None  # a refused present: its act may still show who it was
         self.has_proved = False
 
     @property
@@ -98,7 +99,8 @@ class Channel:
         return cbor.encode([request_id, MALFORMED, None])
 
     def close(self) -> None:
-        """The connection has ended: record what was too cheap to be recorded one by one."""
+        """The connection has ended: record what is not on record yet."""
+        self._record_present()
         if self._malformed:
             self._record_refusal(reasons.TOKEN_MALFORMED, None, None, {14: self._malformed, 15: "malformed requests"})
         self._session = None
@@ -132,12 +134,13 @@ class Channel:
     def _present(self, body) -> "tuple[int, Any]":
         if type(body) is not bytes:
             raise Malformed
+        self._record_present()
         decision = self._session.present(body, self._dispatch.clock.reading())
         if is_accepted(decision):
             self._accepted = True
             return OK, {1: decision.token.hash}
         self._refused += 1
-        self._record_refusal(decision.reason, None, decision)
+        self._unrecorded = decision
         return REFUSED, None
 
     def _act(self, body) -> "tuple[int, Any]":
@@ -152,6 +155,7 @@ class Channel:
                 return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
             return REFUSED, {1: reasons.FAULT, 2: nonce}
         self._refused += 1
+        self._unrecorded = None  # one attempt, one record: the act's says more
         self._record_refusal(decision.reason, action, decision)
         if decision.is_authentic:
             return REFUSED, {1: decision.reason, 2: nonce}
@@ -179,6 +183,12 @@ class Channel:
         shared.identify()
         shared.events.record(_IDENTIFIED, {6: _SOURCE_REMOTE, 18: self._link})
         return OK, None
+
+    def _record_present(self) -> None:
+        """Put a refused present on record that no act has followed."""
+        decision, self._unrecorded = self._unrecorded, None
+        if decision is not None:
+            self._record_refusal(decision.reason, None, decision)
 
     def _record_refusal(self, reason, operation, decision, more=None) -> None:
         fields = {4: reason, 6: _SOURCE_REMOTE, 12: reasons.error_code(reason), 18: self._link}

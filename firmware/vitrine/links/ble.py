@@ -149,7 +149,7 @@ class BleLink:
         is_provisioned, is_time_known = self._state()
         state = (_STATE_PROVISIONED if is_provisioned else 0) | (_STATE_TIME_KNOWN if is_time_known else 0)
         service_data = (
-            bytes(bluetooth.UUID(SERVICE_UUID)) + struct.pack("BB", _SERVICE_DATA_VERSION, state) + self._hint
+            bytes(bluetooth.UUID(SERVICE_UUID)) + struct.pack("BB", _SERVICE_DATA_VERSION, state) + hint(self._lock_id)
         )
         name = (self._lock_id or NAME_UNPROVISIONED).encode()[:_NAME_MAX]
         return b"\x02\x01\x06" + _structure(0x21, service_data), _structure(0x09, name)
