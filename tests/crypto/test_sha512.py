@@ -3,8 +3,7 @@
 import hashlib
 
 from support import blobs, given, skip
-from vitrine.crypto import sha512 as chosen
-from vitrine.crypto import sha512_int
+from vitrine.crypto import engine, sha512_int
 
 EXAMPLES = [
     (
@@ -26,7 +25,7 @@ EXAMPLES = [
 
 
 def implementations():
-    yield chosen.sha512
+    yield engine.sha512
     yield sha512_int.sha512
 
 

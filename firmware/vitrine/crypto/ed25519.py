@@ -7,13 +7,11 @@ Like libsodium it does not multiply by the cofactor. Nothing here holds a secret
     verify(public_key, message, signature) -> bool        once
 """
 
-from . import edwards_int
 from .curve import ORDER, P, canonical_y
+from .engine import edwards as engine
+from .engine import sha512
 from .lattice import halve
 from .scalar import BASE_TEETH, comb_bits, wnaf
-from .sha512 import sha512
-
-engine = edwards_int
 
 __all__ = ("DENY", "GRANT", "PublicKey", "verdict", "verify")
 
@@ -23,11 +21,6 @@ GRANT = 0x165A3C96
 DENY = 0x29A5C369
 
 _BYTES_LIKE = (bytes, bytearray, memoryview)
-
-
-def engines() -> tuple:
-    """Return every implementation that this board offers, the one in use first."""
-    return (engine,)
 
 
 class PublicKey:
@@ -66,7 +59,7 @@ class PublicKey:
         if x < 0:
             return DENY
         h = int.from_bytes(sha512(b"".join((r, self.raw, bytes(message)))), "little") % ORDER
-        c0, c1 = halve(h)
+        c0, c1 = halve(h, engine.quotients)
         s = c1 * s % ORDER
         if c1 > 0:
             x = P - x

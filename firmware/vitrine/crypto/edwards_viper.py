@@ -1,0 +1,147 @@
+"""Edwards25519 on the native field machine. The same functions as `edwards_int`, in a fraction of the time.
+
+All work happens in one memory of 2,000 bytes, allocated on import. Not re-entrant: verification never awaits, and only
+the task that runs the event loop verifies.
+"""
+
+from . import field_viper as field
+from .base_table import BASE_TABLE
+from .curve import D2, SQRT_M1, D, P
+from .field_viper import SLOT_SIZE, pack, pick, run, unpack
+from .lattice_viper import quotients
+from .scalar import BASE_COLUMNS, BASE_TEETH, comb_columns
+
+__all__ = ("comb", "combine", "quotients", "window", "x_of")
+
+WINDOW_SIZE = 8 * 4 * SLOT_SIZE
+
+_memory = bytearray(field.MEMORY_SIZE)
+_view = memoryview(_memory)
+_number = bytearray(33)
+_entry = _view[field.YP * SLOT_SIZE : (field.Z2 + 1) * SLOT_SIZE]  # Y+X, Y-X, 2dT, 2Z of the point to add
+
+
+def _put(slot: int, value: int) -> None:
+    unpack(0, _view[slot * SLOT_SIZE :], value.to_bytes(32, "little"))
+
+
+def _get(slot: int) -> int:
+    pack(0, _view[slot * SLOT_SIZE :], _number)
+    return int.from_bytes(_number, "little") % P
+
+
+_put(field.CONST_2D, D2)
+
+
+def x_of(y: int, sign: int) -> int:
+    """Return the x of the curve point (x, y) with x & 1 == sign, or -1 if there is none (RFC 8032 section 5.1.3)."""
+    p = P
+    yy = y * y % p
+    u = yy - 1
+    v = (D * yy + 1) % p
+    v3 = v * v % p * v % p
+    uv3 = u * v3 % p
+    _put(field.Q, uv3 * v3 % p * v % p)
+    run(0, _memory, _memory, field.POWER)
+    x = uv3 * _get(field.Q) % p
+    vxx = v * x % p * x % p
+    if vxx != u % p:
+        if (vxx + u) % p:
+            return -1
+        x = x * SQRT_M1 % p
+    if x & 1 != sign:
+        if not x:
+            return -1
+        x = p - x
+    return x
+
+
+def window(x: int, y: int) -> bytearray:
+    """Return the table of (x, y), 3 (x, y), ... 15 (x, y) for `combine`: four slots each."""
+    table = bytearray(WINDOW_SIZE)
+    _start(x, y)
+    run(0, _memory, _memory, field.CACHE)
+    size = 4 * SLOT_SIZE
+    table[:size] = _entry
+    run(0, _memory, _memory, field.DOUBLE_T)
+    run(0, _memory, _memory, field.CACHE)
+    _start(x, y)
+    # _entry holds twice the point from here on, but for the moment of making each next entry
+    twice = bytes(_entry)
+    for i in range(size, WINDOW_SIZE, size):
+        _entry[:] = twice
+        run(0, _memory, _memory, field.ADD_CACHED)
+        run(0, _memory, _memory, field.CACHE)
+        table[i : i + size] = _entry
+    return table
+
+
+def _start(x: int, y: int) -> None:
+    _put(field.X, x)
+    _put(field.Y, y)
+    _put(field.Z, 1)
+    _put(field.T, x * y % P)
+
+
+def combine(s_bits: bytes, a_digits: bytes, a_window: bytearray, r_digits: bytes, r_window: bytearray) -> tuple:
+    """Return (X, Y, Z) of s B + a A + r R.
+
+    `s_bits` is from `scalar.comb_bits` for the base point's table, the digits are from `scalar.wnaf`, of equal length,
+    the windows from `window`.
+    """
+    memory = _memory
+    _start(0, 1)
+    started = False
+    for i in range(len(a_digits) - 1, -1, -1):
+        a = a_digits[i]
+        r = r_digits[i]
+        if started:
+            # T is an input of the additions only
+            run(0, memory, memory, field.DOUBLE_T if a or r or i < BASE_COLUMNS else field.DOUBLE)
+        if a:
+            started = True
+            _add_digit(a, a_window)
+        if r:
+            started = True
+            _add_digit(r, r_window)
+        if i < BASE_COLUMNS:
+            started = True
+            _add_column(BASE_TABLE, s_bits, i, BASE_TEETH, BASE_COLUMNS)
+    return _get(field.X), _get(field.Y), _get(field.Z)
+
+
+def comb(s_bits: bytes, a_bits: bytes, a_table: bytes, teeth: int) -> tuple:
+    """Return (X, Y, Z) of s B + a A, with the comb table of A (`comb.py`) for so many `teeth`."""
+    memory = _memory
+    columns = comb_columns(teeth)
+    _start(0, 1)
+    started = False
+    for i in range(max(columns, BASE_COLUMNS) - 1, -1, -1):
+        if started:
+            run(0, memory, memory, field.DOUBLE_T)
+        started = True
+        if i < columns:
+            _add_column(a_table, a_bits, i, teeth, columns)
+        if i < BASE_COLUMNS:
+            _add_column(BASE_TABLE, s_bits, i, BASE_TEETH, BASE_COLUMNS)
+    return _get(field.X), _get(field.Y), _get(field.Z)
+
+
+def _add_digit(digit: int, table: bytearray) -> None:
+    size = 4 * SLOT_SIZE
+    if digit < 16:
+        start = (digit >> 1) * size
+        program = field.ADD_CACHED
+    else:
+        start = ((32 - digit) >> 1) * size
+        program = field.SUB_CACHED
+    _entry[:] = memoryview(table)[start : start + size]
+    run(0, _memory, _memory, program)
+
+
+def _add_column(table: bytes, bits: bytes, column: int, teeth: int, columns: int) -> None:
+    """Add the two entries that column `column` of the comb selects (the table has two blocks)."""
+    shape = teeth | columns << 4
+    for where in (column, column | 256):
+        negative = pick(0, _entry, table, bits, shape, where)
+        run(0, _memory, _memory, field.SUB_AFFINE if negative else field.ADD_AFFINE)
