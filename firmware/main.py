@@ -61,12 +61,13 @@ def build():
     if board.trace:
         events.add_sink(board.trace)
     strike = Strike(machine.Pin(board.STRIKE), settings.pull_ms, settings.hold_duty_pct, clock.ticks_ms)
-    inputs = Inputs(machine.Pin(board.DPS), machine.Pin(board.REX), settings.debounce_ms)
+    inputs = Inputs(machine.Pin(board.DPS), machine.Pin(board.REX), settings.debounce_ms, clock.ticks_ms)
     events.record(START, {COUNT: machine.reset_cause()})
     if trouble:
         events.record(FAULT, {DETAIL: trouble})
-    door = Controller(strike, inputs, settings, events)
     indicator = Indicator(machine.Pin(board.LED), machine.Pin(board.BUZZER))
+    events.add_sink(indicator.show)
+    door = Controller(strike, inputs, settings, events, clock.ticks_ms)
     policy = policy_of(provision) if provision else None
     dispatch = Dispatch(policy, VerifiedTokens(), ed25519.verify, random_bytes, door, events, clock, indicator.identify)
 
@@ -74,7 +75,7 @@ def build():
         return provision is not None, clock.reading()[1] != UNTRUSTED
 
     ble = BleLink(dispatch, events, provision.lock_id if provision else "", radio_state)
-    supervisor = Supervisor(watchdog, events, machine.reset)
+    supervisor = Supervisor(watchdog, events, machine.reset, clock.ticks_ms)
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     supervisor.add("ble", ble.run, RESTART, BLE_VOTE_MS)
     supervisor.add("indicator", indicator.run, RESTART)

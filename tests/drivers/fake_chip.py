@@ -76,7 +76,7 @@ class Pin:
 
 class RMT:
     def __init__(self, *, pin, resolution_hz, idle_level, tx_carrier):
-        assert isinstance(pin, Pin) and idle_level == 0
+        assert isinstance(pin, Pin) and idle_level is False
         chip = Chip.now
         divider = 80_000_000 // resolution_hz
         assert 80_000_000 % resolution_hz == 0 and 1 <= divider <= 256, "no such tick"

@@ -19,7 +19,6 @@ class FakeTime:
         self.epoch_s = epoch_s
         self.unix_s = epoch_s  # power-up
         self.ticks_ms = time.ticks_ms
-        self.ticks_diff = time.ticks_diff
 
     def time(self):
         return self.unix_s - self.epoch_s

@@ -21,8 +21,8 @@ LAYERS: dict[str, set[str]] = {
     "drivers": set(),
     "links": {"app", "codec"},
 }
-# drivers may know the numbers of the door, nothing else of ours
-CONSTANTS = {("drivers", "vitrine.door.states")}
+# drivers may know the door's numbers and its tick arithmetic, nothing else of ours
+SHARED = {("drivers", "vitrine.door.states"), ("drivers", "vitrine.door.ticks")}
 
 # modules that touch the world: the packages that may import them
 OUTSIDE = {
@@ -81,8 +81,8 @@ def _imports(tree: ast.Module, package: str, parts: tuple[str, ...]) -> Iterator
         if top == "vitrine":
             other = below[0] if below else ""
             allowed = other == package or other in LAYERS[package]
-            is_constant = any(package == who and name.startswith(module) for who, module in CONSTANTS)
-            if not allowed and not is_constant:
+            is_shared = any(package == who and f"{name}.".startswith(f"{module}.") for who, module in SHARED)
+            if not allowed and not is_shared:
                 yield line, f"{package} may not import {name}"
         elif top in OUTSIDE and package not in OUTSIDE[top] and line not in only_types:
             yield line, f"{package} may not import {top}"

@@ -5,8 +5,6 @@ deadline. Both step the pure machine (door.fsm) and carry its actions out. No ha
 drivers handed in. Any fault de-energises, is recorded, and (in run) goes on to the supervisor, which restarts run().
 """
 
-import time
-
 from micropython import const
 
 from vitrine.access import reasons
@@ -34,7 +32,7 @@ class Unauthorised(Exception):
 
 
 class Controller:
-    """Controller(strike, inputs, settings, events).
+    """Controller(strike, inputs, settings, events, ticks_ms).
 
     strike: energise(on_ms), release(), service(), deadline_ms. inputs: poll(), changed(timeout_ms), wake(),
     door_closed, rex_pressed. settings: door.settings.Settings. events: app.event_log.EventLog.
@@ -46,7 +44,7 @@ class Controller:
         inputs,
         settings: "Settings",
         events: "log.EventLog",
-        ticks_ms: "Callable[[], int]" = time.ticks_ms,
+        ticks_ms: "Callable[[], int]",
     ) -> None:
         self._strike = strike
         self._inputs = inputs

@@ -61,8 +61,8 @@ class EventLog:
 
     def __init__(self, clock) -> None:
         self._clock = clock
-        self._kept = [None] * KEPT
-        self._sinks = []
+        self._kept: "list[Any]" = [None] * KEPT
+        self._sinks: "list[Callable[[Record], None]]" = []
         self.count = 0
         self.head = bytes(32)
         self.dropped = 0

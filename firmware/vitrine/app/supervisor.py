@@ -6,9 +6,10 @@ the watchdog goes unfed and resets the chip: the second line behind the strike's
 """
 
 import asyncio
-import time
 
 from micropython import const
+
+from vitrine.door.ticks import ticks_diff
 
 from .event_log import DETAIL, DETAIL_MAX, FAULT
 
@@ -50,21 +51,26 @@ class Vote:
 
     def is_due(self) -> bool:
         """Whether the last vote is too old. Once missed it stays so until the next vote (ticks wrap)."""
-        if self._vote_ms is not None and time.ticks_diff(self._ticks_ms(), self._voted_ms) > self._vote_ms:
+        if self._vote_ms is not None and ticks_diff(self._ticks_ms(), self._voted_ms) > self._vote_ms:
             self.is_missed = True
         return self.is_missed
 
 
 class Supervisor:
-    """Supervisor(watchdog, events, reset): `watchdog` gives feed(), `reset` resets the chip (and does not return)."""
+    """Supervisor(watchdog, events, reset, ticks_ms).
 
-    def __init__(self, watchdog, events: "EventLog", reset: "Callable[[], None]", ticks_ms=time.ticks_ms) -> None:
+    watchdog: feed(). events: app.event_log.EventLog. reset: resets the chip; on the chip it does not return.
+    """
+
+    def __init__(
+        self, watchdog, events: "EventLog", reset: "Callable[[], None]", ticks_ms: "Callable[[], int]"
+    ) -> None:
         self._watchdog = watchdog
         self._events = events
         self._reset = reset
         self._ticks_ms = ticks_ms
-        self._tasks = []
-        self.votes = []
+        self._tasks: "list[tuple[TaskFunction, int]]" = []
+        self.votes: "list[Vote]" = []
 
     def add(self, name: str, task_function: "TaskFunction", policy: int, vote_ms: "int | None" = None) -> None:
         """Have `task_function(vote)` run. `policy`: RESTART or PANIC. `vote_ms`: None if the lock can do without it."""
@@ -113,7 +119,7 @@ class Supervisor:
             if policy == PANIC:
                 self._reset()
                 return
-            if time.ticks_diff(self._ticks_ms(), started_ms) >= _STEADY_MS:
+            if ticks_diff(self._ticks_ms(), started_ms) >= _STEADY_MS:
                 pause_ms = _PAUSE_MIN_MS
             await asyncio.sleep_ms(pause_ms)
             pause_ms = min(2 * pause_ms, _PAUSE_MAX_MS)

@@ -97,10 +97,12 @@ class State:
             return self.next_ms
         return self.strike_until_ms
 
-    def _with_strike(self, until_ms: "int | None", is_hold: bool = False) -> "State":
+    # for step() and its helpers
+
+    def with_strike(self, until_ms: "int | None", is_hold: bool = False) -> "State":
         return State(self.mode, self.settings, self.cause, self.source, self.next_ms, until_ms, is_hold)
 
-    def _become(self, mode: int, cause: int, source: int, now_ms: int) -> "State":
+    def become(self, mode: int, cause: int, source: int, now_ms: int) -> "State":
         next_ms = None
         if mode == states.RELOCKING:
             next_ms = ticks_add(now_ms, self.settings.settle_ms)
@@ -114,7 +116,7 @@ def initial(settings: "Settings", door_closed: bool, now_ms: int) -> State:
     state = State(states.LOCKED, settings, states.POWERED_UP, states.SOURCE_UNSPECIFIED)
     if door_closed:
         return state
-    return state._become(states.OPEN, states.POWERED_UP, states.SOURCE_UNSPECIFIED, now_ms)
+    return state.become(states.OPEN, states.POWERED_UP, states.SOURCE_UNSPECIFIED, now_ms)
 
 
 def step(state: State, event: int, now_ms: int) -> "Step":
@@ -151,9 +153,9 @@ def _is_due(deadline_ms: "int | None", now_ms: int) -> bool:
 
 def _release(state: State, cause: int, source: int, now_ms: int) -> State:
     """Return `state` without the strike: an unlocked door that was not opened goes back to be locked."""
-    state = state._with_strike(None)
+    state = state.with_strike(None)
     if state.mode == states.UNLOCKED:
-        return state._become(states.RELOCKING, cause, source, now_ms)
+        return state.become(states.RELOCKING, cause, source, now_ms)
     return state
 
 
@@ -165,10 +167,10 @@ def _time_passed(state: State, now_ms: int) -> "Step":
     if not _is_due(state.next_ms, now_ms):
         return state, actions
     if state.mode == states.RELOCKING:
-        state = state._become(states.LOCKED, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
+        state = state.become(states.LOCKED, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
         return state, actions + ((states.REPORT_OPERATION, states.LOCK, states.SOURCE_AUTO),)
     # OPEN is the only other mode with a deadline of its own
-    state = state._become(states.AJAR, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
+    state = state.become(states.AJAR, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
     ajar = (states.REPORT_DOOR, states.DOOR_AJAR, states.SOURCE_AUTO)
     return state, actions + (ajar, (states.RAISE_ALARM, states.ALARM_AJAR))
 
@@ -180,19 +182,19 @@ def _door_opened(state: State, now_ms: int) -> "Step":
     if state.mode == states.LOCKED:
         forced = (states.REPORT_DOOR, states.DOOR_FORCED_OPEN, source)
         alarm = (states.RAISE_ALARM, states.ALARM_FORCED_OPEN)
-        return state._become(states.FORCED, cause, source, now_ms), (forced, alarm)
+        return state.become(states.FORCED, cause, source, now_ms), (forced, alarm)
     actions = ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
     if state.strike_until_ms is not None and not state.is_hold:
-        state = state._with_strike(None)
+        state = state.with_strike(None)
         actions = (_RELEASE,) + actions
-    return state._become(states.OPEN, cause, source, now_ms), actions
+    return state.become(states.OPEN, cause, source, now_ms), actions
 
 
 def _door_shut(state: State, now_ms: int) -> "Step":
     if state.is_closed:
         return state, ()
     mode = states.RELOCKING if state.strike_until_ms is None else states.UNLOCKED
-    state = state._become(mode, states.DOOR_SHUT, states.SOURCE_MANUAL, now_ms)
+    state = state.become(mode, states.DOOR_SHUT, states.SOURCE_MANUAL, now_ms)
     return state, ((states.REPORT_DOOR, states.DOOR_CLOSED, states.SOURCE_MANUAL),)
 
 
@@ -206,13 +208,13 @@ def _let_through(state: State, event: int, now_ms: int, operation: int, source: 
         actions = ((states.ENERGISE_STRIKE, on_ms),)
     else:
         until_ms = state.strike_until_ms
-    state = state._with_strike(until_ms, is_hold)
+    state = state.with_strike(until_ms, is_hold)
     actions += ((states.REPORT_OPERATION, operation, source),)
     if state.is_closed:
-        return state._become(states.UNLOCKED, event, source, now_ms), actions
+        return state.become(states.UNLOCKED, event, source, now_ms), actions
     if event == states.REX_PRESSED:
         return state, actions
     if state.mode != states.OPEN:
         actions += ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
     # somebody entitled is at the door: the time until it counts as ajar starts again
-    return state._become(states.OPEN, event, source, now_ms), actions
+    return state.become(states.OPEN, event, source, now_ms), actions

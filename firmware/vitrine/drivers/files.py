@@ -4,9 +4,12 @@ littlefs can show a created file as empty after a cut, so a new content is writt
 renamed over the old one, which littlefs does atomically.
 """
 
-import errno
 import os
 
+from micropython import const
+
+_ENOENT = const(2)
+_EEXIST = const(17)
 _ASIDE = ".new"
 
 
@@ -18,7 +21,7 @@ class Files:
         try:
             os.mkdir(folder)
         except OSError as error:
-            if error.errno != errno.EEXIST:
+            if error.errno != _EEXIST:
                 raise
 
     def load(self, name: str) -> "bytes | None":
@@ -27,7 +30,7 @@ class Files:
             with open(self._path(name), "rb") as file:
                 return file.read()
         except OSError as error:
-            if error.errno == errno.ENOENT:
+            if error.errno == _ENOENT:
                 return None
             raise
 
@@ -43,7 +46,7 @@ class Files:
         try:
             os.remove(self._path(name))
         except OSError as error:
-            if error.errno != errno.ENOENT:
+            if error.errno != _ENOENT:
                 raise
 
     def _path(self, name: str) -> str:

@@ -35,7 +35,7 @@ def pattern_of(record: "dict[int, Any]") -> "Pattern | None":
     """Return the pattern that shows `record`, or None if it is nobody's business."""
     kind = record.get(1)
     if kind == 0:
-        return {6: FORCED, 7: AJAR}.get(record.get(11))
+        return {6: FORCED, 7: AJAR}.get(record.get(11, -1))
     if kind == 2:
         return LOCKED if record.get(5) == 0 else UNLOCKED
     if kind == 3 and record.get(16) is True:
@@ -51,8 +51,8 @@ class Indicator:
     def __init__(self, led: Pin, buzzer: Pin) -> None:
         self._led = led
         self._buzzer = buzzer
-        self._pwm = None
-        self._next = None
+        self._pwm: "PWM | None" = None
+        self._next: "tuple[tuple[int, int, int], ...]" = ()
         self._rank = 0  # of what is shown or waits to be
         self._changed = asyncio.Event()
         self._quiet()

@@ -10,10 +10,11 @@ levels are read again without one, so that a lost edge is made good, debouncing 
 """
 
 import asyncio
-import time
 
 from machine import Pin
 from micropython import const
+
+from vitrine.door.ticks import ticks_diff
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class _Contact:
         self._debounce_ms = debounce_ms
         self._flag = flag
         self._moved = bytearray(1)
-        self._since_ms = None  # when it began to be unsteady, or None
+        self._since_ms: "int | None" = None  # when it began to be unsteady, or None
         self._moved_ms = 0  # when it was last seen to move
         pin.init(Pin.IN, Pin.PULL_UP)
         # what stands at power-up is a state, not an event: a button held at boot opens nothing
@@ -67,16 +68,16 @@ class _Contact:
         if self._since_ms is None:
             return None
         start_ms = self._moved_ms if self._age(self._since_ms, now_ms) else self._since_ms
-        return max(0, self._debounce_ms - time.ticks_diff(now_ms, start_ms))
+        return max(0, self._debounce_ms - ticks_diff(now_ms, start_ms))
 
     def _age(self, start_ms: int, now_ms: int) -> bool:
-        return time.ticks_diff(now_ms, start_ms) >= self._debounce_ms
+        return ticks_diff(now_ms, start_ms) >= self._debounce_ms
 
 
 class Inputs:
-    """Inputs(dps, rex, debounce_ms): `dps` and `rex` are machine.Pin objects."""
+    """Inputs(dps, rex, debounce_ms, ticks_ms): `dps` and `rex` are machine.Pin objects."""
 
-    def __init__(self, dps: Pin, rex: Pin, debounce_ms: int, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
+    def __init__(self, dps: Pin, rex: Pin, debounce_ms: int, ticks_ms: "Callable[[], int]") -> None:
         self._ticks_ms = ticks_ms
         self._reread_ms = max(_REREAD_MIN_MS, _SEEN_WITHIN_MS - debounce_ms)
         self._flag = asyncio.ThreadSafeFlag()

@@ -18,11 +18,11 @@ Facts this rests on (MicroPython ports/esp32/esp32_rmt.c, ESP-IDF 5.3 to 5.5 esp
    it happens only while the strike is off, and every channel is kept in a list until then.
 """
 
-import time
-
 from esp32 import RMT
 from machine import Pin
 from micropython import const
+
+from vitrine.door.ticks import ticks_add, ticks_diff
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -52,23 +52,21 @@ class StrikeError(Exception):
 
 
 class Strike:
-    """Strike(pin, pull_ms, hold_duty_pct): `pin` a machine.Pin, high = energised.
+    """Strike(pin, pull_ms, hold_duty_pct, ticks_ms): `pin` a machine.Pin, high = energised.
 
     The owner calls service() at `deadline_ms` or soon after.
     """
 
-    def __init__(
-        self, pin: Pin, pull_ms: int, hold_duty_pct: int, ticks_ms: "Callable[[], int]" = time.ticks_ms
-    ) -> None:
+    def __init__(self, pin: Pin, pull_ms: int, hold_duty_pct: int, ticks_ms: "Callable[[], int]") -> None:
         self._pin = pin
         self._pull_ms = pull_ms
         # at 100 % there is nothing to chop, and a carrier with no low time is not defined
         self._carrier = (_CARRIER_HZ, hold_duty_pct, 1) if hold_duty_pct < 100 else None
         self._ticks_ms = ticks_ms
-        self._channels = []  # every channel that is not given up; the last one may have the pin
+        self._channels: "list[RMT]" = []  # all that are not given up; the last one may have the pin
         self._has_pin = False
         self._until_ms = 0
-        self.deadline_ms = None
+        self.deadline_ms: "int | None" = None
         self._drive_low()
 
     @property
@@ -96,8 +94,8 @@ class Strike:
         # what the carrier's train cannot cover is covered by full power
         pull_ms = max(self._pull_ms, on_ms - _TRAIN_MAX_MS)
         self._start(None, min(on_ms, pull_ms + _PULL_SPARE_MS))
-        self._until_ms = time.ticks_add(now_ms, on_ms)
-        self.deadline_ms = time.ticks_add(now_ms, pull_ms) if pull_ms < on_ms else None
+        self._until_ms = ticks_add(now_ms, on_ms)
+        self.deadline_ms = ticks_add(now_ms, pull_ms) if pull_ms < on_ms else None
 
     def release(self) -> None:
         """De-energise at once. Safe to call at any time, and what every fault ends in."""
@@ -114,10 +112,10 @@ class Strike:
     def service(self) -> None:
         """Go from full power to the carrier once the bolt is in. Raises OSError; the strike is off then."""
         now_ms = self._ticks_ms()
-        if self.deadline_ms is None or time.ticks_diff(self.deadline_ms, now_ms) > 0:
+        if self.deadline_ms is None or ticks_diff(self.deadline_ms, now_ms) > 0:
             return
         self.deadline_ms = None
-        left_ms = time.ticks_diff(self._until_ms, now_ms)
+        left_ms = ticks_diff(self._until_ms, now_ms)
         if left_ms <= 0:
             return
         if self.is_energised:
@@ -126,7 +124,7 @@ class Strike:
             # so late that the bolt has dropped: the carrier alone would not pull it in again
             self.energise(left_ms)
 
-    def _start(self, carrier, on_ms: int) -> None:
+    def _start(self, carrier: "tuple[int, int, int] | None", on_ms: int) -> None:
         try:
             channel = self._new_channel(carrier)
             # from here on the pin belongs to the channel, which is idle and low
@@ -138,9 +136,9 @@ class Strike:
             self.release()
             raise
 
-    def _new_channel(self, carrier) -> RMT:
+    def _new_channel(self, carrier: "tuple[int, int, int] | None") -> RMT:
         try:
-            return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=0, tx_carrier=carrier)
+            return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=False, tx_carrier=carrier)
         except OSError:
             # no channel left: give up all of ours, running or not, and try once more
             self._drive_low()
@@ -148,7 +146,7 @@ class Strike:
                 channel.deinit()
             self._channels = []
             self._drive_low()
-            return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=0, tx_carrier=carrier)
+            return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=False, tx_carrier=carrier)
 
     def _drive_low(self) -> None:
         self._has_pin = False
@@ -156,8 +154,8 @@ class Strike:
         self._pin.init(Pin.OUT, value=0)
 
 
-def _train(on_ms: int) -> "tuple[int, tuple[int, ...]]":
+def _train(on_ms: int) -> "tuple[int, tuple[bool, ...]]":
     """Return (ticks of each pulse, levels): equal pulses, all of them high, that last `on_ms` at most."""
     ticks = on_ms * _TICKS_IN_2_MS // 2
     pulses = (ticks + _PULSE_MAX - 1) // _PULSE_MAX
-    return ticks // pulses, (1,) * pulses
+    return ticks // pulses, (True,) * pulses
