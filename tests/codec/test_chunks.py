@@ -4,16 +4,17 @@ from support import blobs, given, ints, lists, raises
 from vitrine.codec.chunks import Assembler, ChunkError, split
 
 BOUND = 768
+BROKEN = -1
 
 
 def feed_all(assembler, chunks):
-    """Return what the chunks yielded, None for nothing and the word "broken" for a ChunkError."""
+    """Return what the chunks yielded, None for nothing and BROKEN for a ChunkError."""
     results = []
     for chunk in chunks:
         try:
             results.append(assembler.feed(chunk))
         except ChunkError:
-            results.append("broken")
+            results.append(BROKEN)
     return results
 
 
@@ -48,29 +49,29 @@ def test_round_trip(message, mtu):
 def test_bound():
     assembler = Assembler(20)
     assert feed_all(assembler, split(bytes(20), 23)) == [None, bytes(20)]
-    assert feed_all(assembler, split(bytes(21), 23)) == [None, "broken"]
+    assert feed_all(assembler, split(bytes(21), 23)) == [None, BROKEN]
     # the space is the same after any number of broken messages
     assert feed_all(assembler, split(bytes(20), 23)) == [None, bytes(20)]
-    assert feed_all(Assembler(20), [b"\x80" + bytes(21)]) == ["broken"]
+    assert feed_all(Assembler(20), [b"\x80" + bytes(21)]) == [BROKEN]
 
 
 def test_wrong_counters():
     for chunks in ([b"\x01a"], [b"\x81a"], [b"\xffa"], [b"\x00a", b"\x02b"], [b"\x00a", b"\x01b", b"\x01b"]):
-        assert feed_all(Assembler(BOUND), chunks)[-1] == "broken"
+        assert feed_all(Assembler(BOUND), chunks)[-1] == BROKEN
 
 
 def test_empty_chunks():
     for chunk in (b"", b"\x00", b"\x80"):
-        assert feed_all(Assembler(BOUND), [chunk]) == ["broken"]
-    assert feed_all(Assembler(BOUND), [b"\x00a", b"", b"\x81b"]) == [None, "broken", None]
-    assert feed_all(Assembler(BOUND), [b"\x00a", b"\x81"]) == [None, "broken"]
+        assert feed_all(Assembler(BOUND), [chunk]) == [BROKEN]
+    assert feed_all(Assembler(BOUND), [b"\x00a", b"", b"\x81b"]) == [None, BROKEN, None]
+    assert feed_all(Assembler(BOUND), [b"\x00a", b"\x81"]) == [None, BROKEN]
 
 
 def test_a_broken_message_is_reported_once():
     chunks = list(split(bytes(range(150)), 23))
     del chunks[2]
     assembler = Assembler(BOUND)
-    assert feed_all(assembler, chunks) == [None, None, "broken"] + [None] * (len(chunks) - 3)
+    assert feed_all(assembler, chunks) == [None, None, BROKEN] + [None] * (len(chunks) - 3)
     assert feed_all(assembler, [b"", b"\x81x"]) == [None, None]
     assert feed_all(assembler, [b"\x80y"]) == [b"y"]
 
@@ -80,7 +81,7 @@ def test_counter_0_starts_again():
 
 
 def test_a_finished_message_does_not_go_on():
-    assert feed_all(Assembler(BOUND), [b"\x80a", b"\x81b"]) == [b"a", "broken"]
+    assert feed_all(Assembler(BOUND), [b"\x80a", b"\x81b"]) == [b"a", BROKEN]
 
 
 def test_counter_does_not_wrap():
@@ -101,7 +102,7 @@ def test_a_message_does_not_change_with_the_next_one():
 @given(lists(blobs(0, 6), 0, 20), examples=500)
 def test_any_chunks(chunks):
     for result in feed_all(Assembler(10), chunks):
-        assert result is None or result == "broken" or 0 < len(result) <= 10
+        assert result is None or result == BROKEN or 0 < len(result) <= 10
 
 
 @given(blobs(60, 200), ints(0, 9), ints(0, 255), examples=200)

@@ -73,8 +73,8 @@ def _scan(data: bytes, at: int, depth_left: int) -> int:
             raise CborError(f"nested deeper than {MAX_DEPTH}")
         for _ in range(argument):
             if major == 5:
-                if data[at : at + 1] > b"\x7f":  # Python holds True and 1 for one key
-                    raise CborError("a map key that is neither a number nor a string")
+                if at < len(data) and data[at] >> 5 not in (0, 1, 3):  # Python holds True and 1 for one key
+                    raise CborError("a map key that is neither a number nor a text")
                 at = _scan(data, at, depth_left - 1)
             at = _scan(data, at, depth_left - 1)
     if at > len(data):

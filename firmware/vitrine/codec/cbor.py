@@ -1,7 +1,7 @@
 """Deterministic CBOR, bounded: bytes to values and back.
 
 Source: RFC 8949 sections 3 and 4.2.1, narrowed by the preamble of SPEC.md. A value is None, a bool, an int of at most
-64 bits and sign, bytes, str, a list, or a dict whose keys are int, bytes or str. Each value has exactly one encoding;
+64 bits and sign, bytes, str, a list, or a dict whose keys are int or str. Each value has exactly one encoding;
 `decode` refuses every other one, and `encode` refuses every value that `decode` would.
 """
 
@@ -77,7 +77,11 @@ class _Reader:
         self._items += 1
         if self._items > MAX_ITEMS:
             raise CborError("too many items")
-        initial = self._take(1)[0]
+        start = self.position
+        if start >= len(self.data):
+            raise CborError("cut short")
+        initial = self.data[start]
+        self.position = start + 1
         major = initial >> 5
         if major == _SIMPLE:
             # before the argument is read: floats and one-byte simple values have other rules for it
@@ -125,7 +129,7 @@ class _Reader:
             start = self.position
             key = self.value(depth)
             if not _is_key(key):
-                raise CborError("map key is no int, bytes or text")
+                raise CborError("map key is no int or text")
             encoded = self.data[start : self.position]
             # RFC 8949 section 4.2.1; strictly ascending also means that no key comes twice
             if encoded <= previous:
@@ -190,7 +194,7 @@ class _Writer:
         encoded: "list[tuple[bytes, Any]]" = []
         for key in value:
             if not _is_key(key):
-                raise CborError("map key is no int, bytes or text")
+                raise CborError("map key is no int or text")
             encoded.append((_scalar(key), key))
         # no two are equal, so the keys themselves are never compared
         encoded.sort()
@@ -201,8 +205,9 @@ class _Writer:
 
 
 def _is_key(value: "Any") -> bool:
-    # True == 1 and None would be legal keys in a Python dict, and True would overwrite 1
-    return isinstance(value, (int, bytes, str)) and value is not True and value is not False
+    # In a Python dict True overwrites 1. And when bytes and text meet in one, MicroPython may print a warning, which
+    # would give any peer a way to write to the console.
+    return isinstance(value, (int, str)) and value is not True and value is not False
 
 
 def _scalar(value: "int | bytes | str") -> bytes:
