@@ -3,6 +3,7 @@
 import struct
 
 import _board_link
+from _clock import clock
 from _errors import esp_error
 from _nvs_store import BLOB, I32, NAME_MAX, NvsStore
 from _pin import _INPUT_ONLY_FROM, gpio
@@ -267,6 +268,7 @@ class RMT:
         self._divider = divider
         self._idle_level = 1 if idle_level else 0
         self._loop_count = 0
+        self._busy_until_us = 0
         link.send("rmt", {"c": self._channel, "n": number, "idle": self._idle_level, "carrier": self._carrier})
 
     def _check_carrier(self, carrier):
@@ -299,8 +301,7 @@ class RMT:
 
     def write_pulses(self, duration, data=True):
         self._check_open()
-        while self.active():
-            link.request("rmt_wait", {"c": self._channel, "ms": -1})
+        clock.sleep_until(self._busy_until_us)  # the chip waits for the train before
         if not isinstance(data, (tuple, list)):
             durations = list(duration)
             levels = [(i + (1 if data else 0)) & 1 for i in range(len(durations))]
@@ -320,30 +321,31 @@ class RMT:
             # the chip would cut a longer one to 15 bits, and take 0 for the end of the train
             if not 0 < ticks <= self.PULSE_MAX:
                 raise ValueError("pulse duration must be 1 to 32767 ticks")
+        tick_ps = self._divider * 12_500  # the source runs at 80 MHz
+        if self._loop_count < 0:
+            self._busy_until_us = 1 << 60
+        else:
+            train_us = sum(durations) * max(1, self._loop_count) * tick_ps // 1_000_000
+            self._busy_until_us = clock.now_us() + train_us
         link.send(
             "pulses",
-            {
-                "c": self._channel,
-                "ps": self._divider * 12_500,  # one tick: the source runs at 80 MHz
-                "ticks": durations,
-                "levels": levels,
-                "loops": self._loop_count,
-            },
+            {"c": self._channel, "ps": tick_ps, "ticks": durations, "levels": levels, "loops": self._loop_count},
         )
 
     def active(self, *value):
         if not value:
-            return bool(self._pin >= 0 and link.request("rmt_active", {"c": self._channel})["v"])
+            return self._pin >= 0 and clock.now_us() < self._busy_until_us
         if value[0]:
             raise ValueError("activate by calling write_pulses()")
+        self._busy_until_us = 0
         link.send("rmt_stop", {"c": self._channel})
         return False
 
     def wait_done(self, *, timeout=0):
         self._check_open()
-        if timeout == 0:
-            return not self.active()
-        return bool(link.request("rmt_wait", {"c": self._channel, "ms": timeout})["v"])
+        if timeout:
+            clock.sleep_until(min(self._busy_until_us, clock.now_us() + timeout * 1000))
+        return not self.active()
 
     def loop(self, enable_loop):
         self.loop_count(-1 if enable_loop else 0)

@@ -181,4 +181,9 @@ def _rtc_event(message):
     clock.epoch_us = message["epoch"]
 
 
+def _rtc_memory_event(message):
+    RTC._memory = bytes.fromhex(message["v"])
+
+
 link.on("early:rtc", _rtc_event)
+link.on("early:rtc_memory", _rtc_memory_event)

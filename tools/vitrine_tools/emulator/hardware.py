@@ -27,12 +27,13 @@ class Hardware:
         self._send = send
         self._reset = reset
         self._has_battery = has_battery
+        self._is_rtc_lost = False
         self._epoch_us = 0
         self._lost_power = False
         self._timers: dict[int, Alarm] = {}
         self._watchdog: Alarm | None = None
         self._watchdog_us = 0
-        self.memory = ""  # the RTC's 2 KiB, in hex
+        self.memory = b""  # the RTC's 2 KiB
         self.cause = PWRON_RESET
         self.analog_mv: dict[int, int] = {}
         self.cpu_hz = 160_000_000
@@ -46,8 +47,6 @@ class Hardware:
             "pulses": lambda m: pins.rmt(m["c"]).write(m["ps"], m["ticks"], m["levels"], m["loops"]),
             "rmt_stop": lambda m: pins.rmt(m["c"]).stop(),
             "rmt_free": lambda m: pins.close_rmt(m["c"]),
-            "rmt_active": lambda m: self._answer(m, {"v": pins.rmt(m["c"]).is_sending}),
-            "rmt_wait": self._on_rmt_wait,
             "timer": self._on_timer,
             "wdt": self._on_wdt,
             "feed": lambda m: self.feed(self._clock.now_us),
@@ -70,6 +69,11 @@ class Hardware:
         """Set the RTC from outside; a running firmware sees it at once."""
         self._set_epoch(round((unix_s - EPOCH_2000_S) * 1e6) - self._clock.now_us)
         self._send({"e": "rtc", "epoch": self._epoch_us})
+
+    def set_memory(self, data: bytes) -> None:
+        """Write the RTC's memory from outside; a running firmware sees it at once."""
+        self.memory = data
+        self._send({"e": "rtc_memory", "v": data.hex()})
 
     def handle(self, message: dict) -> bool:
         """Do what the firmware asks of the chip; False if it is not the chip's business."""
@@ -112,20 +116,6 @@ class Hardware:
     def _on_pin(self, message: dict) -> None:
         self._answer(message, {"v": self._pins.configure(message)})
 
-    def _on_rmt_wait(self, message: dict) -> None:
-        channel = self._pins.rmt(message["c"])
-        answered = False
-
-        def answer(is_done: bool) -> None:
-            nonlocal answered
-            if not answered:
-                answered = True
-                self._answer(message, {"v": is_done})
-
-        channel.when_done(lambda: answer(True))
-        if message["ms"] >= 0 and not answered:
-            self._clock.after(message["ms"] * 1000, lambda: answer(False))
-
     def _on_timer(self, message: dict) -> None:
         number, period_us = message["n"], message["us"]
         if number in self._timers:
@@ -162,7 +152,7 @@ class Hardware:
         self._epoch_us = epoch_us
 
     def _on_memory(self, message: dict) -> None:
-        self.memory = message["v"]
+        self.memory = bytes.fromhex(message["v"])
 
     def _on_freq(self, message: dict) -> None:
         self.cpu_hz = message["hz"]

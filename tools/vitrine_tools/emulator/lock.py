@@ -92,12 +92,11 @@ class EmulatedLock:
         self._pins = Pins(self.clock, self._on_input, self._on_pin_change)
         self._process: FirmwareProcess | None = None
         self._hardware = chip.Hardware(self.clock, self._pins, self._send, self._reset, rtc_s, battery)
-        if is_time_trusted and rtc_s is not None:
-            self._hardware.memory = trusted_time_mark(int(rtc_s)).hex()
+        if is_time_trusted:
+            self.trust_time()
         address = self._mac[:-1] + bytes([(self._mac[-1] + 2) & 0xFF])  # as the chip derives it
-        self._lock_radio = LockRadio(
-            radio, name, Address(bytes(reversed(address)), Address.PUBLIC_DEVICE_ADDRESS), self._send
-        )
+        public = Address(bytes(reversed(address)), Address.PUBLIC_DEVICE_ADDRESS)
+        self._lock_radio = LockRadio(radio, name, public, self._send, virtual)
         self._due_us: int | None = None
         self._is_idle = False
         self._activity_settled = -1
@@ -171,7 +170,7 @@ class EmulatedLock:
     @property
     def address(self) -> str:
         """The lock's BLE address."""
-        return str(self._lock_radio._address)
+        return str(self._lock_radio.address)
 
     # time
 
@@ -187,6 +186,10 @@ class EmulatedLock:
     @rtc_s.setter
     def rtc_s(self, unix_s: float) -> None:
         self._hardware.set_rtc(unix_s)
+
+    def trust_time(self) -> None:
+        """Mark the clock as trusted, as provisioning over the wire does."""
+        self._hardware.set_memory(trusted_time_mark(int(self.rtc_s)))
 
     def clock_jump(self, seconds: float) -> None:
         """A fault: the RTC jumps; the tick counters do not."""
@@ -366,7 +369,7 @@ class EmulatedLock:
                     "a": message["q"],
                     "cause": self._hardware.cause,
                     "id": self._mac.hex(),
-                    "memory": self._hardware.memory,
+                    "memory": self._hardware.memory.hex(),
                 }
             )
         elif op == "trace":

@@ -83,11 +83,17 @@ class LockRadio:
     """One lock's radio, from ble.active(True) to ble.active(False), a reset or a power cut."""
 
     def __init__(
-        self, radio: VirtualRadio, name: str, address: Address, send: Callable[[dict], None]
+        self,
+        radio: VirtualRadio,
+        name: str,
+        address: Address,
+        send: Callable[[dict], None],
+        is_virtual: bool,
     ) -> None:
         self._radio = radio
+        self._is_virtual = is_virtual
         self._name = name
-        self._address = address
+        self.address = address
         self._send = send
         self._controller: RadioController | None = None
         self._device: LockDevice | None = None
@@ -156,7 +162,8 @@ class LockRadio:
         task.add_done_callback(self._tasks.discard)
 
     async def _on(self, message: dict) -> None:
-        controller = RadioController(self._name, self._radio, self._address)
+        controller = RadioController(self._name, self._radio, self.address)
+        controller.le_legacy_advertiser.is_virtual = self._is_virtual
         self._controller = controller
         self._mtu = message["mtu"]
 
@@ -173,7 +180,7 @@ class LockRadio:
         device.on("connection", self._on_connection)
         self._own_attributes = len(device.gatt_server.attributes)
         self._device = device
-        self._send({"a": message["q"], "mac": bytes(reversed(bytes(self._address))).hex()})
+        self._send({"a": message["q"], "mac": bytes(reversed(bytes(self.address))).hex()})
 
     def _on_off(self, message: dict) -> None:
         self.power_off()
@@ -273,7 +280,6 @@ class LockRadio:
             bytes.fromhex(message["resp"]),
             message["connectable"],
         )
-        self._radio.prompt()
 
     def _on_connection(self, connection: Connection) -> None:
         handle = next(number for number in itertools.count() if number not in self._handles)

@@ -58,7 +58,6 @@ class RmtChannel:
         self._queue: list[Iterator[tuple[int, int]]] = []
         self._alarm: Alarm | None = None
         self._edge_ps = 0
-        self._waiting: list[Callable[[], None]] = []
         self.level = idle
 
     @property
@@ -84,14 +83,6 @@ class RmtChannel:
             self._alarm.cancel()
             self._alarm = None
         self._set(self._idle)
-        self._finish()
-
-    def when_done(self, action: Callable[[], None]) -> None:
-        """Do action when the channel has nothing to send."""
-        if self.is_sending:
-            self._waiting.append(action)
-        else:
-            action()
 
     @staticmethod
     def _train(tick_ps: int, ticks: list[int], levels: list[int], loops: int) -> Iterator[tuple[int, int]]:
@@ -115,12 +106,6 @@ class RmtChannel:
             self._alarm = self._clock.at(self._edge_ps // 1_000_000, self._next_edge)
             return
         self._set(self._idle)
-        self._finish()
-
-    def _finish(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for action in waiting:
-            action()
 
     def _set(self, level: int) -> None:
         if level != self.level:
@@ -228,11 +213,13 @@ class Pins:
         return self._channels[channel_id][1]
 
     def close_rmt(self, channel_id: int) -> None:
+        """Give the channel up. ESP-IDF switches the pin's output off with it, whoever drives the pin by now."""
         number, channel = self._channels.pop(channel_id)
         channel.stop()
-        if self._pins[number].driver is channel:
-            self._pins[number].driver = None
-            self._update(number)
+        pin = self._pins[number]
+        pin.driver = None
+        pin.mode = IN
+        self._update(number)
 
     def _update(self, number: int) -> None:
         pin = self._pins[number]

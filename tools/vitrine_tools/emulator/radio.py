@@ -2,7 +2,7 @@
 
 What LocalLink leaves out is added here: an advertisement reaches only those who listen; a scan response is its own
 packet; only one of two phones that answer the same advertisement gets the connection; a lost peer is a supervision
-time-out. With `is_virtual` an advertisement goes out as soon as somebody listens, so that BLE takes no virtual time.
+time-out. A lock in virtual time advertises whenever somebody begins to listen, so that BLE takes no virtual time.
 """
 
 import asyncio
@@ -34,9 +34,8 @@ class Advertisement(ll.AdvInd):
 class VirtualRadio(LocalLink):
     """The air. Make one per test; close() ends what is on it."""
 
-    def __init__(self, is_virtual: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.is_virtual = is_virtual
         self.activity = 0  # counts packets, on the air and between hosts and radios: tells whether all is quiet
         self._numbers = itertools.count(1)
 
@@ -77,14 +76,20 @@ class VirtualRadio(LocalLink):
         return None
 
     def prompt(self) -> None:
-        """Somebody listens: in virtual time every lock advertises at once."""
-        if self.is_virtual:
-            for controller in list(self.controllers):
-                controller.le_legacy_advertiser.send_advertising_data()
+        """Somebody begins to listen, or to advertise."""
+        for controller in list(self.controllers):
+            advertiser = controller.le_legacy_advertiser
+            if isinstance(advertiser, LockAdvertiser) and advertiser.is_virtual:
+                advertiser.send_advertising_data()
 
 
 class LockAdvertiser(LegacyAdvertiser):
-    """Advertises under the public address, at the interval asked for plus the standard's random delay."""
+    """Advertises under the public address, at the interval asked for plus the standard's random delay.
+
+    In virtual time it advertises when somebody begins to listen.
+    """
+
+    is_virtual = False
 
     def begin(self, interval_us: int, data: bytes, scan_response: bytes, is_connectable: bool) -> None:
         self.stop()
@@ -100,6 +105,8 @@ class LockAdvertiser(LegacyAdvertiser):
 
     def _on_timer_fired(self) -> None:
         self.send_advertising_data()
+        if self.is_virtual:
+            return
         delay_s = self.interval_s + random.uniform(0, ADV_DELAY_MS / 1000)
         self.timer_handle = asyncio.get_running_loop().call_later(delay_s, self._on_timer_fired)
 
@@ -119,7 +126,7 @@ class RadioController(Controller):
 
     def __init__(self, name: str, radio: VirtualRadio, public_address: Address | None = None) -> None:
         super().__init__(name, link=radio, public_address=public_address)
-        self.le_legacy_advertiser = LockAdvertiser(self)
+        self.le_legacy_advertiser: LockAdvertiser = LockAdvertiser(self)
         self.le_features &= ~hci.LeFeatureMask.LE_EXTENDED_ADVERTISING
 
     def on_packet(self, packet: bytes) -> None:
