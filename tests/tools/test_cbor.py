@@ -82,6 +82,7 @@ def test_damaged_values_are_read_as_the_firmware_reads_them(value, data):
         "a201010102",  # a repeated key
         "a1f501",  # the key true, which Python holds equal to 1
         "a1800101"[:-2],  # an array as a key
+        "a14001",  # a byte string as a key
         "f90000",  # floats
         "fa00000000",
         "f7",  # undefined
@@ -116,3 +117,11 @@ def test_refuses_more_than_the_bound():
     assert cbor.decode(b"\x41\x00", 2) == b"\x00"
     with pytest.raises(cbor.CborError, match="at most 1"):
         cbor.decode(b"\x41\x00", 1)
+
+
+def test_takes_256_items():
+    assert cbor.decode(bytes.fromhex("98ff") + bytes(255), 300) == [0] * 255
+    with pytest.raises(cbor.CborError, match="256 items"):
+        cbor.decode(bytes.fromhex("990100") + bytes(256), 300)
+    with pytest.raises(cbor.CborError, match="256 items"):
+        cbor.decode(bytes.fromhex("9bffffffffffffffff") + bytes(600), 1000)

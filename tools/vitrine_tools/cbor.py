@@ -9,6 +9,7 @@ from typing import Any
 import cbor2
 
 MAX_DEPTH = 8
+MAX_ITEMS = 256  # a map entry is two
 
 
 class CborError(ValueError):
@@ -24,7 +25,7 @@ def decode(data: bytes, bound: int) -> Any:
     """Return the one item in `data`, of at most `bound` bytes; CborError for anything a lock would not read either."""
     if len(data) > bound:
         raise CborError(f"{len(data)} bytes, at most {bound} are allowed")
-    end = _scan(data, 0, MAX_DEPTH)
+    end = _Scan(data).item()
     if end != len(data):
         raise CborError(f"{len(data) - end} bytes after the end")
     try:
@@ -47,36 +48,53 @@ def _ordered(value: Any) -> Any:
     return value
 
 
-def _scan(data: bytes, at: int, depth_left: int) -> int:
-    """Return where the item at `at` ends; refuse what cbor2 must not see (tags run code) before it sees it."""
-    if at >= len(data):
-        raise CborError("cut off")
-    major, info = data[at] >> 5, data[at] & 31
-    at += 1
-    if major == 7:
-        if info not in (20, 21, 22):
-            raise CborError("a float, undefined or unknown simple value")
-        return at
-    if major == 6:
-        raise CborError("a tag")
-    argument = info
-    if info >= 24:
+class _Scan:
+    """Walks the heads of items, to refuse what cbor2 must not see (tags run code) before it sees it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._items = 0
+        self._at = 0
+
+    def item(self, depth_left: int = MAX_DEPTH) -> int:
+        """Go over one item; return where it ends."""
+        self._items += 1
+        if self._items > MAX_ITEMS:
+            raise CborError(f"more than {MAX_ITEMS} items")
+        major, info = self._head() >> 5, self._head() & 31
+        self._at += 1
+        if major == 6:
+            raise CborError("a tag")
+        if major == 7:
+            if info not in (20, 21, 22):
+                raise CborError("a float, undefined or unknown simple value")
+            return self._at
+        length = self._argument(info)
+        if major in (2, 3):
+            self._at += length
+        elif major in (4, 5):
+            if depth_left == 0:
+                raise CborError(f"nested deeper than {MAX_DEPTH}")
+            for _ in range(length):
+                if major == 5:
+                    if self._head() >> 5 not in (0, 1, 3):  # Python holds the keys True and 1 for one
+                        raise CborError("a map key that is neither a number nor a text")
+                    self.item(depth_left - 1)
+                self.item(depth_left - 1)
+        if self._at > len(self._data):
+            raise CborError("cut off")
+        return self._at
+
+    def _head(self) -> int:
+        if self._at >= len(self._data):
+            raise CborError("cut off")
+        return self._data[self._at]
+
+    def _argument(self, info: int) -> int:
+        if info < 24:
+            return info
         if info > 27:
             raise CborError("an indefinite length")
         width = 1 << (info - 24)
-        argument = int.from_bytes(data[at : at + width], "big")
-        at += width
-    if major in (2, 3):
-        at += argument
-    elif major in (4, 5):
-        if depth_left == 0:
-            raise CborError(f"nested deeper than {MAX_DEPTH}")
-        for _ in range(argument):
-            if major == 5:
-                if at < len(data) and data[at] >> 5 not in (0, 1, 3):  # Python holds True and 1 for one key
-                    raise CborError("a map key that is neither a number nor a text")
-                at = _scan(data, at, depth_left - 1)
-            at = _scan(data, at, depth_left - 1)
-    if at > len(data):
-        raise CborError("cut off")
-    return at
+        self._at += width
+        return int.from_bytes(self._data[self._at - width : self._at], "big")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from .errors import ToolError
 
-COMMANDS: Final = ("open", "close", "rex", "power-cut", "status")
+COMMANDS: Final = ("open", "close", "rex", "force", "power-cut", "status")
 _NAME = "control.sock"
 _MAX_LINE = 4096
 _LIMIT_S = 10.0

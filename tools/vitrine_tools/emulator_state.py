@@ -13,15 +13,14 @@ DEFAULT_FOLDER: Final = Path("build/emulator")
 _FILE = "emulator.json"
 
 
-class EmulatorError(ToolError):
+class NotRunningError(ToolError):
     """There is no running emulator where one is wanted, or there is one already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorState:
-    """What the running emulator tells: its process, its lock, and the address of its D-Bus (empty if it has none)."""
+    """What the running emulator tells: its lock, and the address of its D-Bus (empty if it has none)."""
 
-    pid: int
     lock_id: str
     bus_address: str
 
@@ -50,9 +49,9 @@ class EmulatorState:
         """Return the emulator in `folder`, which must run; or without a folder the one in the usual place, if any."""
         state = cls.load(folder or DEFAULT_FOLDER)
         if state is None and folder is not None:
-            raise EmulatorError(f"no emulator runs in {folder}: start it with `vitrine emulate {folder}`")
+            raise NotRunningError(f"no emulator runs in {folder}: start it with `vitrine emulate {folder}`")
         if state is not None and not state.bus_address:
             if folder is None:
                 return None
-            raise EmulatorError(f"the emulator in {folder} has no D-Bus: `apt-get install dbus` and start it again")
+            raise NotRunningError(f"the emulator in {folder} has no D-Bus: `apt-get install dbus` and start it again")
         return state

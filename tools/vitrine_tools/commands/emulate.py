@@ -1,5 +1,43 @@
-"""placeholder"""
+"""`vitrine emulate`: one lock that keeps running in real time, with a door and buttons to operate."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import output
 
 
-def emulate() -> None:
-    """Run an emulated lock."""
+def emulate(
+    folder: Annotated[
+        Path | None, typer.Argument(help="where the lock keeps its keys and its flash (default: build/emulator)")
+    ] = None,
+    lock: Annotated[str | None, typer.Option(help="id of a new lock (default: case-12)")] = None,
+    provisioning: Annotated[Path | None, typer.Option(help="provision the lock with this record instead")] = None,
+    time_zone: Annotated[str, typer.Option(help="of a new lock, e.g. Europe/Vienna or a POSIX TZ")] = "UTC0",
+    send: Annotated[
+        Literal["open", "close", "rex", "force", "power-cut", "status"] | None,
+        typer.Option(help="tell the lock that runs in FOLDER, instead of starting one"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
+) -> None:
+    """Run an emulated lock until you quit; open it with `vitrine unlock` from a second terminal."""
+    import json
+
+    from ..emulator_state import DEFAULT_FOLDER
+
+    folder = folder or DEFAULT_FOLDER
+    if send is not None:
+        from .. import control
+        from ..emulation import status_text
+
+        answer = control.send(folder, send)
+        output.print_line(json.dumps(answer) if as_json else status_text(answer))
+        return
+    import asyncio
+
+    from .. import when, workspace
+    from ..emulation import Emulation
+
+    space = workspace.prepare(folder, lock, provisioning, when.posix_zone_text(time_zone))
+    asyncio.run(Emulation(space, as_json=as_json).run())

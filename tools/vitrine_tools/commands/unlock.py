@@ -1,9 +1,5 @@
 """`vitrine unlock`: be the phone. Through bleak, over the system's Bluetooth or to a running `vitrine emulate`."""
 
-import asyncio
-import logging
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,6 +26,9 @@ def unlock(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Open a lock, as a phone does. Exit status 1 if the lock refuses."""
+    import asyncio
+    import logging
+
     from .. import keys, names, tokens
     from ..errors import LinkError, ToolError
     from ..protocol import Action, ProtocolError
@@ -58,6 +57,8 @@ def unlock(
 async def _open(
     lock_id: str, token: bytes, holder: "PrivateKey", action: "Action", is_user_verified: bool, timeout_s: float
 ) -> "Outcome":
+    import time
+
     from ..ble import bleak_link
     from ..phone import Phone
 
@@ -74,6 +75,8 @@ async def _open(
 
 def _choose_radio(folder: Path | None) -> None:
     """Point D-Bus clients of this process to a running emulator's bus, if there is one."""
+    import os
+
     from ..emulator_state import EmulatorState
 
     state = EmulatorState.find(folder)

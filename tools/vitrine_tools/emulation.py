@@ -1,0 +1,212 @@
+"""A lock that runs for people: in real time, with a timeline, keys and a control socket to operate its door.
+
+The engine of `vitrine emulate`. Owns nothing of the lock itself, which is emulator.EmulatedLock.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from .ble.bluez_standin import BluezStandIn
+from .ble.private_bus import BusError, PrivateBus
+from .control import ControlServer
+from .describe import describe
+from .emulator import EmulatedLock, EmulatorError, VirtualRadio, aioble_in_use
+from .emulator.radio import RadioController, make_device
+from .emulator_state import DEFAULT_FOLDER, EmulatorState
+from .errors import ToolError
+from .keyboard import listening
+from .workspace import Workspace
+
+POWER_OFF_S: Final = 0.5
+BUTTON_S: Final = 0.3
+_WATCH_S = 0.5
+KEYS: Final = {"o": "open", "c": "close", "x": "rex", "f": "force", "p": "power-cut", "s": "status"}
+HELP: Final = (
+    "keys: o pull the door open   c close it   x press the exit button   f force the door\n"
+    "      p power cut            s status     h this help               q quit"
+)
+
+
+class Emulation:
+    """One run of the command: the lock, its radio and bus, and who operates the door."""
+
+    def __init__(self, space: Workspace, *, as_json: bool) -> None:
+        self._space = space
+        self._as_json = as_json
+        self._end = asyncio.Event()
+        self._begin_s = time.monotonic()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._radio = VirtualRadio()
+        self._lock = EmulatedLock(
+            self._radio,
+            flash=space.flash,
+            provision=space.record.to_bytes() if space.is_new_record else None,
+            rtc_s=time.time(),
+            is_time_trusted=True,
+            battery=True,
+            name=space.record.lock_id,
+        )
+        self._lock.listeners.append(self._heard)
+
+    async def run(self) -> None:
+        """Start everything, wait for the end, stop everything; ToolError if the lock cannot run."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end.set)
+        async with AsyncExitStack() as stack:
+            control = ControlServer(self._space.folder, self._obey)
+            await control.start()
+            stack.push_async_callback(control.stop)
+            try:
+                self._say("emulator", "starts the firmware", aioble_in_use())
+                await stack.enter_async_context(self._lock)
+                await self._lock.wait_advertising()
+            except EmulatorError as error:
+                self._keep_log()
+                raise ToolError(f"{str(error).splitlines()[0]}: see {self._space.log}") from error
+            bus_address = await self._open_bus(stack)
+            EmulatorState(lock_id=self._space.record.lock_id, bus_address=bus_address).save(self._space.folder)
+            stack.callback(EmulatorState.remove, self._space.folder)
+            self._introduce(bus_address)
+            with listening(self._pressed) as has_keys:
+                if has_keys and not self._as_json:
+                    print(HELP, flush=True)
+                await self._until_end()
+            for task in self._tasks:
+                task.cancel()
+        if self._lock.ended is not None:
+            self._keep_log()
+            raise ToolError(f"the firmware ended ({self._lock.ended or 'main.py returned'}): see {self._space.log}")
+        self._say("emulator", "ends")
+
+    async def _open_bus(self, stack: AsyncExitStack) -> str:
+        """Give bleak a way to the radio; without dbus-daemon the lock runs all the same. Returns the bus's address."""
+        bus = PrivateBus()
+        try:
+            await stack.enter_async_context(bus)
+        except BusError as error:
+            self._say("emulator", "has no Bluetooth for `vitrine unlock`", str(error))
+            return ""
+        central = await make_device("adapter", RadioController("adapter", self._radio), self._radio.next_address())
+        await stack.enter_async_context(BluezStandIn(bus.address, central))
+        return bus.address
+
+    async def _until_end(self) -> None:
+        while not self._end.is_set() and self._lock.ended is None:
+            try:
+                await asyncio.wait_for(self._end.wait(), _WATCH_S)
+            except TimeoutError:
+                continue
+
+    def _introduce(self, bus_address: str) -> None:
+        lock_id = self._space.record.lock_id
+        self._say("lock", f"{lock_id} is on the air")
+        if not bus_address or self._as_json:
+            return
+        if self._space.token.exists():
+            where = "" if self._space.folder == DEFAULT_FOLDER else f" --emulator {self._space.folder}"
+            print(
+                f"\nOpen it from a second terminal:\n  {sys.argv[0]} unlock --lock {lock_id} "
+                f"--token {self._space.token} --key {self._space.holder}{where}\n",
+                flush=True,
+            )
+        else:
+            print("\nOpen it with a token of an issuer that it trusts: vitrine unlock\n", flush=True)
+
+    def _heard(self, record: dict[Any, Any]) -> None:
+        line = describe(record)
+        self._say(line.who, line.what, line.why, is_bad=line.is_bad)
+
+    def _pressed(self, key: str) -> None:
+        if key == "q":
+            self._end.set()
+        elif key == "h":
+            print(HELP, flush=True)
+        elif key in KEYS:
+            task = asyncio.get_running_loop().create_task(self._obey_key(KEYS[key]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _obey_key(self, command: str) -> None:
+        try:
+            answer = await self._obey(command)
+        except ToolError as error:
+            self._say("hand", str(error), is_bad=True)
+            return
+        if command == "status":
+            print(status_text(answer), flush=True)
+
+    async def _obey(self, command: str) -> dict[str, Any]:
+        """Do what a person at the case can do, and return the status after it."""
+        lock = self._lock
+        if command == "open":
+            is_open = lock.pull_door()
+            self._say("hand", "pulls the door", "it opens" if is_open else "the bolt holds it")
+        elif command == "close":
+            lock.set_door(True)
+            self._say("hand", "closes the door")
+        elif command == "force":
+            lock.set_door(False)
+            self._say("hand", "forces the door open", is_bad=True)
+        elif command == "rex":
+            self._say("hand", "presses the exit button")
+            lock.press_rex(True)
+            await asyncio.sleep(BUTTON_S)
+            lock.press_rex(False)
+        elif command == "power-cut":
+            await self._cut_power(lock)
+        return _status(lock, self._space.record.lock_id)
+
+    async def _cut_power(self, lock: EmulatedLock) -> None:
+        if not lock.is_on:
+            raise ToolError("the power is off already: wait for it to come back")
+        self._say("hand", "cuts the power", "the clock has a battery", is_bad=True)
+        await lock.power_cut()
+        await asyncio.sleep(POWER_OFF_S)
+        try:
+            await lock.start()
+            await lock.wait_advertising()
+        except EmulatorError as error:
+            raise ToolError(str(error).splitlines()[0]) from error
+        self._say("lock", "is on the air again")
+
+    def _say(self, who: str, what: str, why: str = "", *, is_bad: bool = False) -> None:
+        """Print one line of the timeline."""
+        at_s = round(time.monotonic() - self._begin_s, 3)
+        if self._as_json:
+            print(json.dumps({"at_s": at_s, "who": who, "what": what, "why": why, "bad": is_bad}), flush=True)
+            return
+        line = Text(f"{time.strftime('%H:%M:%S')} ")
+        line.append(f" {who:<9}", "bold")
+        line.append(f" {what:<34}", "red" if is_bad else "")
+        line.append(f" {why}".rstrip(), "dim")
+        Console(highlight=False).print(line, soft_wrap=True)
+
+    def _keep_log(self) -> None:
+        self._space.log.write_text(self._lock.last_words(1000) + "\n")
+
+
+def _status(lock: EmulatedLock, lock_id: str) -> dict[str, Any]:
+    return {
+        "lock_id": lock_id,
+        "power": lock.is_on,
+        "door": "closed" if lock.door_closed else "open",
+        "strike": lock.strike_energised,
+        "phones": lock.connections,
+        "restarts": lock.restarts,
+    }
+
+
+def status_text(status: dict[str, Any]) -> str:
+    strike = "energised (the bolt is free)" if status["strike"] else "without current (the bolt holds)"
+    power = "" if status["power"] else "; no power"
+    phones = f"{status['phones']} phone{'' if status['phones'] == 1 else 's'} connected"
+    return f"{status['lock_id']}: door {status['door']}, strike {strike}, {phones}{power}"

@@ -1,0 +1,104 @@
+"""The folder of an emulated lock: its keys, its provisioning record, a token for a phone, its flash.
+
+Made on the first start, so that a newcomer has something to unlock; found again on the next.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from . import keys, names, provisioning, tokens
+from .errors import ToolError
+
+DEFAULT_LOCK_ID: Final = "case-12"
+_GROUP: Final = "group:demo"
+_TOKEN_S: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What is in the folder. `is_new_record`: the flash does not hold it yet."""
+
+    folder: Path
+    record: provisioning.Provision
+    is_new_record: bool
+
+    @property
+    def flash(self) -> Path:
+        """The lock's flash chip."""
+        return self.folder / "flash.bin"
+
+    @property
+    def log(self) -> Path:
+        """What the firmware printed, kept when it ended."""
+        return self.folder / "firmware.log"
+
+    @property
+    def token(self) -> Path:
+        """A token that opens the lock for a day, if this folder's issuer is one of the lock's."""
+        return self.folder / "token.cbor"
+
+    @property
+    def holder(self) -> Path:
+        """The private key that the token is bound to."""
+        return self.folder / "holder.pem"
+
+
+def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: str) -> Workspace:
+    """Make or find the folder's content and issue a fresh token; ToolError if it does not fit what is asked for."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # it holds private keys, and the control socket that opens the door
+    except OSError as error:
+        raise ToolError(f"cannot make the folder {folder}: {error.strerror}") from error
+    issuer, holder = _key(folder / "issuer.pem"), _key(folder / "holder.pem")
+    path = folder / "provision.cbor"
+    stored = keys.read_file(path, "provisioning record") if path.exists() else b""
+    if own_record is not None:
+        data = keys.read_file(own_record, "provisioning record")
+    else:
+        data = stored or _new_record(lock_id or DEFAULT_LOCK_ID, issuer.public, zone)
+    record = provisioning.parse(data)
+    if lock_id not in (None, record.lock_id):
+        raise ToolError(f"{folder} holds the lock {record.lock_id}: give another folder for {lock_id}")
+    if data != stored:
+        keys.write_new(path, data, mode=0o644, is_forced=True)
+    workspace = Workspace(folder, record, data != stored or not (folder / "flash.bin").exists())
+    if record.issuer_of(issuer.public.kid) is not None:
+        claims = tokens.Claims.for_holder(
+            holder.public, [record.lock_id], now_s=int(time.time()), valid_s=_TOKEN_S, scopes=("unlock", "hold")
+        )
+        keys.write_new(workspace.token, tokens.issue(claims, issuer), mode=0o644, is_forced=True)
+    else:
+        workspace.token.unlink(missing_ok=True)
+    return workspace
+
+
+def _key(path: Path) -> keys.PrivateKey:
+    """Load a key, or make it with its public part beside it."""
+    if path.exists():
+        return keys.load_private(path)
+    key = keys.PrivateKey.generate()
+    key.save(path)
+    keys.write_new(path.with_suffix(".pub.pem"), key.public.to_pem(), mode=0o644, is_forced=True)
+    return key
+
+
+def _new_record(lock_id: str, issuer: keys.PublicKey, zone: str) -> bytes:
+    names.check_lock_id(lock_id)
+    return provisioning.Provision(
+        lock_id=lock_id,
+        groups=(_GROUP,),
+        issuers=(
+            provisioning.Issuer(
+                public_key=issuer,
+                name="emulator",
+                scopes=("unlock", "hold"),
+                audiences=(lock_id, _GROUP),
+                max_lifetime_s=_TOKEN_S,
+            ),
+        ),
+        provisioned_at_s=int(time.time()),
+        zone=zone,
+    ).to_bytes()
