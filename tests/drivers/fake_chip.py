@@ -83,7 +83,7 @@ class RMT:
         self.duty = 100
         if tx_carrier is not None:
             hz, self.duty, level = tx_carrier
-            assert 0 < self.duty < 100 and level == 1
+            assert 0 < self.duty < 100 and level is True
             assert 80_000_000 * self.duty // (hz * 100) <= 65535 and 80_000_000 // hz <= 65535
         if chip.used >= chip.channels:
             raise OSError(-0x105, "ESP_ERR_NOT_FOUND")

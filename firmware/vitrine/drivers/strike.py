@@ -61,7 +61,7 @@ class Strike:
         self._pin = pin
         self._pull_ms = pull_ms
         # at 100 % there is nothing to chop, and a carrier with no low time is not defined
-        self._carrier = (_CARRIER_HZ, hold_duty_pct, 1) if hold_duty_pct < 100 else None
+        self._carrier = (_CARRIER_HZ, hold_duty_pct, True) if hold_duty_pct < 100 else None
         self._ticks_ms = ticks_ms
         self._channels: "list[RMT]" = []  # all that are not given up; the last one may have the pin
         self._has_pin = False
@@ -124,7 +124,7 @@ class Strike:
             # so late that the bolt has dropped: the carrier alone would not pull it in again
             self.energise(left_ms)
 
-    def _start(self, carrier: "tuple[int, int, int] | None", on_ms: int) -> None:
+    def _start(self, carrier: "tuple[int, int, bool] | None", on_ms: int) -> None:
         try:
             channel = self._new_channel(carrier)
             # from here on the pin belongs to the channel, which is idle and low
@@ -136,7 +136,7 @@ class Strike:
             self.release()
             raise
 
-    def _new_channel(self, carrier: "tuple[int, int, int] | None") -> RMT:
+    def _new_channel(self, carrier: "tuple[int, int, bool] | None") -> RMT:
         try:
             return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=False, tx_carrier=carrier)
         except OSError:
