@@ -1,0 +1,95 @@
+"""What leaves the lock, and what may be forgotten: sealed batches and their acknowledgement (SPEC.md section 9).
+
+The same bytes go over MQTT and by courier. Nothing is released on anybody's word but the collector's, under a key of its
+own; a broker or a phone that has taken a batch has released nothing.
+"""
+
+from micropython import const
+
+from vitrine.codec import cbor
+
+from . import record as r
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from .journal import Journal
+
+VERSION = const(1)
+MAX_BATCH = const(4096)
+MIN_BATCH = const(416)  # the longest record, the longest lock id, and all that is around them
+MAX_RECORDS = const(48)
+MAX_ACKNOWLEDGEMENT = const(32)
+
+RELEASED = const(0)
+STALE = const(1)
+FORGED = const(2)
+AHEAD = const(3)
+_AROUND = const(160)  # bytes of a batch besides its records, at most
+_PER_RECORD = const(25)  # besides the body: array, number, length, tag
+
+
+class Outbox:
+    """Outbox(journal, lock_id). Keeps nothing that a start would have to restore."""
+
+    def __init__(self, journal: "Journal", lock_id: str) -> None:
+        self._journal = journal
+        self._lock_id = lock_id
+        self._has_told = False
+
+    def batch(self, start: "int | None" = None, limit: int = MAX_BATCH) -> "tuple[bytes, int]":
+        """Return (batch, start of the next batch): the records from `start` on that fit into `limit` bytes.
+
+        Without `start`: from the acknowledged count. When the next start is the journal's count there is no more; a
+        batch from there is a heartbeat. Raises ValueError for a limit under MIN_BATCH.
+        """
+        if limit < MIN_BATCH:
+            raise ValueError("batch limit")
+        journal = self._journal
+        if start is None or not journal.acknowledged <= start <= journal.count:
+            start = journal.acknowledged
+        end = journal.count
+        room = min(limit, MAX_BATCH) - _AROUND
+        records: "list[list[int | bytes]]" = []
+        walk = journal.unsent(start)
+        while walk.step():
+            room -= len(walk.body) + _PER_RECORD
+            if room < 0 or len(records) == MAX_RECORDS:
+                end = walk.sequence
+                break
+            records.append([walk.sequence, walk.body, walk.tag])
+        content = cbor.encode(
+            [VERSION, self._lock_id, journal.epoch, start, end, journal.count, journal.head, records]
+        )
+        return cbor.encode([content, journal.batch_tag(content)]), end
+
+    def acknowledge(self, data: bytes) -> int:
+        """Take the bytes of an acknowledgement from anybody. Return RELEASED, STALE, FORGED or AHEAD.
+
+        AHEAD: the collector has records that this lock never wrote, so the lock was set back to an old image of its
+        flash. That becomes a Fault, once in each start.
+        """
+        count, tag = _parse(data, self._journal.epoch)
+        if count < 0 or not self._journal.is_authentic(count, tag):
+            return FORGED
+        if count > self._journal.count:
+            if not self._has_told:
+                self._has_told = True
+                self._journal.append({r.KIND: r.FAULT, r.DETAIL: "journal set back"})
+            return AHEAD
+        if count <= self._journal.acknowledged:
+            return STALE
+        self._journal.release(count, tag)
+        return RELEASED
+
+
+def _parse(data: bytes, epoch: int) -> "tuple[int, bytes]":
+    try:
+        value = cbor.decode(data, MAX_ACKNOWLEDGEMENT)
+    except cbor.CborError:
+        return -1, b""
+    if not cbor.is_array(value) or len(value) != 4 or not isinstance(value[3], bytes):
+        return -1, b""
+    count = value[2]
+    if value[:2] != [VERSION, epoch] or not isinstance(count, int) or count is True or count is False:
+        return -1, b""
+    return (count, value[3]) if 0 <= count <= 0xFFFFFFFF else (-1, b"")

@@ -1,0 +1,28 @@
+"""Run one power cut again by its id, on the interpreter that runs this file: python tests/powercut/replay.py 1234.17.0
+
+On MicroPython: MICROPYPATH=firmware:tests:.frozen micropython -X heapsize=16M tests/powercut/replay.py 1234.17.0
+"""
+
+import sys
+
+_HERE = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
+sys.path[:0] = [_HERE + "/..", _HERE + "/../../firmware"]
+if sys.implementation.name != "micropython":
+    sys.path.append(_HERE + "/../support/cpython_shims")
+
+from powercut.cases import PowerCuts, parse  # noqa: E402
+
+
+def main(name):
+    operation, done, bits, again = parse(name)
+    cuts = PowerCuts()
+    cuts.go_to(operation)
+    sector, offset, data = cuts.operations[operation]
+    what = "erase" if data is None else "program %d bytes" % len(data)
+    print("operation %d: %s in sector %d at %d, cut after %d bytes" % (operation, what, sector, offset, done))
+    broken = cuts.outcome(done, bits, True, again)
+    print("BROKEN: " + broken if broken else "kept")
+    sys.exit(1 if broken else 0)
+
+
+main(sys.argv[1])

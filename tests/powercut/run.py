@@ -1,0 +1,74 @@
+"""Run every power cut there is, on all cores: `make powercut`. Print progress, and the id of each case that fails.
+
+python tests/powercut/run.py [--jobs N] [--every N]
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+_TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(_TESTS), str(_TESTS.parent / "firmware"), str(_TESTS / "support" / "cpython_shims")]
+
+from powercut.cases import PowerCuts  # noqa: E402
+
+_SHOWN = 20
+
+
+def share(job, jobs, every, reports):
+    """Run every `jobs`-th operation's cases, from the `job`-th on."""
+    cuts = PowerCuts()
+    for operation in range(job * every, len(cuts.operations), jobs * every):
+        cuts.go_to(operation)
+        cases = 0
+        broken = []
+        for name, what in cuts.run_all():
+            cases += 1
+            if what:
+                broken.append((name, what))
+        reports.put((len(cuts.operations), cases, broken))
+    reports.put(None)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--every", type=int, default=1, help="only each Nth operation")
+    options = parser.parse_args()
+    reports = multiprocessing.Queue()
+    workers = [
+        multiprocessing.Process(target=share, args=(job, options.jobs, options.every, reports), daemon=True)
+        for job in range(options.jobs)
+    ]
+    begin = time.monotonic()
+    for worker in workers:
+        worker.start()
+    running = len(workers)
+    operations = cases = failed = 0
+    while running:
+        report = reports.get()
+        if report is None:
+            running -= 1
+            continue
+        total, more, broken = report
+        operations += 1
+        cases += more
+        for name, what in broken:
+            failed += 1
+            if failed <= _SHOWN:
+                print(f"BROKEN {name}: {what}   (python tests/powercut/replay.py {name})", flush=True)
+        if operations % 250 == 0:
+            done = operations * options.every * 100 // total
+            print(f"{done:3} %  {cases:,} cuts, {failed} broken, {time.monotonic() - begin:.0f} s", flush=True)
+    for worker in workers:
+        worker.join()
+        failed += worker.exitcode != 0
+    print(f"{cases:,} power cuts in {operations:,} flash operations: {failed} broken, {time.monotonic() - begin:.0f} s")
+    return 1 if failed or not cases else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
