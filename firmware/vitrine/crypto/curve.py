@@ -21,9 +21,16 @@ SMALL_ORDER_Y = (
 )
 
 
+def on_curve(x: int, y: int) -> bool:
+    """Tell whether -x^2 + y^2 = 1 + d x^2 y^2."""
+    xx = x * x % P
+    yy = y * y % P
+    return (yy - xx - 1 - D * xx % P * yy) % P == 0
+
+
 def canonical_y(raw: bytes) -> int:
-    """Return y of the 32-byte encoding `raw`, or -1 if it is not below P or belongs to a small-order point."""
-    y = int.from_bytes(raw, "little") & (SIGN_BIT - 1)
+    """Return y of the encoding in the first 32 bytes of `raw`, or -1 if it is not below P or is of small order."""
+    y = int.from_bytes(raw[:32], "little") & (SIGN_BIT - 1)
     if y >= P or y in SMALL_ORDER_Y:
         return -1
     return y

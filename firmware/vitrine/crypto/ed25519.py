@@ -5,26 +5,36 @@ Like libsodium it does not multiply by the cofactor. Nothing here holds a secret
 
     PublicKey(raw).verify(message, signature) -> bool     a key that is used more than once
     verify(public_key, message, signature) -> bool        once
+
+A fault (a glitch on the supply, a flipped bit) must not turn a refusal into a grant. The long computation is done
+once, but all that is decided from it is decided twice, from the inputs, by different code (`_first`, `_second`), and
+the two answers are joined without a branch. What a single fault could do to the computation is bound to its
+inputs: the hash is taken twice, the half-size scalars are multiplied back, and the steps of the point multiplication
+are counted, since one that ends early would leave the neutral point, which is what a good signature gives.
 """
 
-from .curve import ORDER, P, canonical_y
+from .curve import ORDER, P, canonical_y, on_curve
 from .engine import edwards as engine
 from .engine import sha512
-from .lattice import halve
-from .scalar import BASE_TEETH, comb_bits, wnaf
+from .lattice import halve, inverse
+from .scalar import BASE_TEETH, comb_bits, comb_steps, comb_teeth, wnaf, wnaf_length, wnaf_steps
 
 __all__ = ("DENY", "GRANT", "PublicKey", "verdict", "verify")
 
-# The two verdicts differ in every bit, so no flipped bit or forced zero turns one into the other. 30 bits: a small
+# The parts are random; GRANT and DENY differ in 30 bits of 30, and no mixture of parts is GRANT. 30 bits: a small
 # integer on 32-bit MicroPython.
-GRANT = 0x165A3C96
-DENY = 0x29A5C369
+_ACCEPT_FIRST = 0x2D93A6C5
+_ACCEPT_SECOND = 0x3BC99A53
+_REJECT_FIRST = 0x1A5F71E8
+_REJECT_SECOND = 0x33FAB281
+GRANT = _ACCEPT_FIRST ^ _ACCEPT_SECOND  # 0x165A3C96
+DENY = _REJECT_FIRST ^ _REJECT_SECOND  # 0x29A5C369
 
 _BYTES_LIKE = (bytes, bytearray, memoryview)
 
 
 class PublicKey:
-    """A checked public key. `raw` is its 32-byte encoding."""
+    """A checked public key. `raw` is its 32-byte encoding; `point` is (x, y) of its negative."""
 
     def __init__(self, raw: bytes) -> None:
         """Decode `raw`; raise ValueError if it is not the canonical encoding of a point of large order."""
@@ -35,57 +45,127 @@ class PublicKey:
         x = engine.x_of(y, self.raw[31] >> 7) if y >= 0 else -1
         if x < 0:
             raise ValueError("not a public key")
-        self._window = engine.window(P - x, y)  # of -A: the check is S B - h A = R
+        self.point = (P - x, y)  # the check is S B + h (-A) = R
+        self._window = None
+        self._table = None
+
+    def use_table(self, table: bytes | None) -> None:
+        """Verify with this comb table of `point` from now on (comb.py), or with none.
+
+        The caller answers for the table being this key's: see app/key_tables.py. Raises ValueError for a wrong size.
+        """
+        if table is not None:
+            comb_teeth(len(table))
+        self._table = table
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Tell whether `signature` is this key's signature of `message`; False for any other input."""
-        return self.verdict(message, signature) == GRANT
+        return _is_granted(self.verdict(message, signature))
 
     def verdict(self, message: bytes, signature: bytes) -> int:
-        """Return GRANT or DENY, for a caller that wants to compare once more itself."""
+        """Return GRANT; or, for a refusal, DENY or another number.
+
+        For a caller that decides something itself and wants to compare once more, by different code.
+        """
         if not isinstance(signature, _BYTES_LIKE) or not isinstance(message, _BYTES_LIKE):
             return DENY
         signature = bytes(signature)
-        if len(signature) != 64:
+        message = bytes(message)
+        # The cheap refusals first. Each is repeated in the two decisions.
+        if len(signature) != 64 or canonical_y(signature) < 0 or int.from_bytes(signature[32:], "little") >= ORDER:
             return DENY
-        s = int.from_bytes(signature[32:], "little")
-        if s >= ORDER:
-            return DENY
-        r = signature[:32]
-        y = canonical_y(r)
-        if y < 0:
-            return DENY
-        x = engine.x_of(y, r[31] >> 7)
-        if x < 0:
-            return DENY
-        h = int.from_bytes(sha512(b"".join((r, self.raw, bytes(message)))), "little") % ORDER
-        c0, c1 = halve(h, engine.quotients)
-        s = c1 * s % ORDER
-        if c1 > 0:
-            x = P - x
-        else:
-            c1 = -c1
-        length = 1
-        while c0 >> length or c1 >> length:
-            length += 1
-        length = max(length + 1, 19)
-        x, y, z = engine.combine(
-            comb_bits(s, BASE_TEETH), wnaf(c0, length), self._window, wnaf(c1, length), engine.window(x, y)
+        h = _challenge(self.raw, message, signature)
+        claim = self._by_window(h, signature) if self._table is None else self._by_comb(h, signature)
+        return self._first(signature, claim) ^ self._second(h, message, signature, claim)
+
+    def _by_comb(self, h: int, signature: bytes) -> tuple:
+        """Compute S B - h A with the comb table; return three differences, all 0 if it is R (see `_by_window`)."""
+        teeth = comb_teeth(len(self._table))
+        s_bits = comb_bits(int.from_bytes(signature[32:], "little"), BASE_TEETH)
+        x, y, z, steps = engine.comb(s_bits, comb_bits(h, teeth), self._table, teeth)
+        if not z:
+            return _NO_CLAIM
+        z_inverse = inverse(z, engine.quotients)
+        return (
+            (canonical_y(signature) * z - y) % P,
+            x * z_inverse % P & 1 ^ signature[31] >> 7,
+            (z * z_inverse - 1) % P | comb_steps(teeth) ^ steps,
         )
-        if x % P == 0 and (y - z) % P == 0:
-            return GRANT
-        return DENY
+
+    def _by_window(self, h: int, signature: bytes) -> tuple:
+        """Compute c1 (S B - h A - R), to be neutral; return three differences, all 0 if it is.
+
+        The first two are those of the point. The third is of the computation itself: a wrong step count, half-size
+        scalars that do not belong to h, an R that is not on the curve, and coordinates that are all 0.
+        """
+        ry = canonical_y(signature)
+        rx = engine.x_of(ry, signature[31] >> 7)
+        if rx < 0:
+            return _NO_CLAIM
+        if self._window is None:
+            self._window = engine.window(self.point[0], self.point[1])
+        c0, c1 = halve(h, engine.quotients)
+        s_bits = comb_bits(c1 * int.from_bytes(signature[32:], "little") % ORDER, BASE_TEETH)
+        length = wnaf_length(c0, c1)
+        a_digits = wnaf(c0, length)
+        r_digits = wnaf(abs(c1), length)
+        r_window = engine.window(P - rx if c1 > 0 else rx, ry)
+        x, y, z, steps = engine.combine(s_bits, a_digits, self._window, r_digits, r_window)
+        guard = wnaf_steps(a_digits, r_digits) ^ steps
+        guard |= (c1 * h - c0) % (8 * ORDER) | ~c1 & 1
+        guard |= rx & 1 ^ signature[31] >> 7
+        if not z or not on_curve(rx, ry):
+            guard |= 1
+        return x, y - z, guard
+
+    def _first(self, signature: bytes, claim: tuple) -> int:
+        """Decide from the inputs and the differences."""
+        if len(signature) == 64 and len(self.raw) == 32 and int.from_bytes(signature[32:], "little") < ORDER:
+            if canonical_y(signature) >= 0 and canonical_y(self.raw) >= 0:
+                if claim[0] == 0 and claim[1] == 0 and claim[2] == 0:
+                    return _ACCEPT_FIRST
+        return _REJECT_FIRST
+
+    def _second(self, h: int, message: bytes, signature: bytes, claim: tuple) -> int:
+        """Decide the same once more, with other code, a second hash, and the key's own coordinates."""
+        x, y = self.point
+        wrong = h ^ _challenge(self.raw, message, signature)
+        for difference in claim:
+            wrong |= difference
+        wrong |= (P - x) % P & 1 ^ self.raw[31] >> 7
+        wrong |= y ^ canonical_y(self.raw)
+        if wrong or not on_curve(x, y):
+            return _REJECT_SECOND
+        # -1 is the borrow of a scalar below the order
+        if (int.from_bytes(signature[32:], "little") - ORDER) >> 256 != -1 or (len(signature) ^ 64):
+            return _REJECT_SECOND
+        return _REJECT_SECOND if min(canonical_y(signature), y) < 0 else _ACCEPT_SECOND
+
+
+# The differences of a computation that came to nothing.
+_NO_CLAIM = (1, 1, 1)
 
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Tell whether `signature` is the signature of `message` under `public_key`; False for any other input."""
-    return verdict(public_key, message, signature) == GRANT
+    return _is_granted(verdict(public_key, message, signature))
 
 
 def verdict(public_key: bytes, message: bytes, signature: bytes) -> int:
-    """Return GRANT or DENY, for a caller that wants to compare once more itself."""
+    """Return GRANT; or, for a refusal, DENY or another number."""
     try:
         key = PublicKey(public_key)
     except ValueError:
         return DENY
     return key.verdict(message, signature)
+
+
+def _is_granted(value: int) -> bool:
+    if value == GRANT:
+        # Again, as a difference: one forced comparison is not enough.
+        return not value ^ GRANT
+    return False
+
+
+def _challenge(key: bytes, message: bytes, signature: bytes) -> int:
+    return int.from_bytes(sha512(b"".join((signature[:32], key, message))), "little") % ORDER

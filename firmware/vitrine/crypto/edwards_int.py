@@ -72,38 +72,57 @@ def window(x: int, y: int) -> list:
 
 
 def combine(s_bits: bytes, a_digits: bytes, a_window: list, r_digits: bytes, r_window: list) -> tuple:
-    """Return (X, Y, Z) of s B + a A + r R.
+    """Return (X, Y, Z) of s B + a A + r R, and the number of point operations.
 
     `s_bits` is from `scalar.comb_bits` for the base point's table, the digits are from `scalar.wnaf`, of equal length,
     the windows from `window`.
     """
     point = _NEUTRAL
+    steps = 0
     for i in range(len(a_digits) - 1, -1, -1):
-        if point is not _NEUTRAL:
+        if steps:
             point = _doubled(point)
-        digit = a_digits[i]
-        if digit:
-            point = _added_digit(point, a_window, digit)
-        digit = r_digits[i]
-        if digit:
-            point = _added_digit(point, r_window, digit)
+            steps += 1
+        if a_digits[i]:
+            point = _added_digit(point, a_window, a_digits[i])
+            steps += 1
+        if r_digits[i]:
+            point = _added_digit(point, r_window, r_digits[i])
+            steps += 1
         if i < BASE_COLUMNS:
             point = _added_column(point, BASE_TABLE, s_bits, i, BASE_TEETH)
-    return point[:3]
+            steps += 2
+    return point[0], point[1], point[2], steps
 
 
 def comb(s_bits: bytes, a_bits: bytes, a_table: bytes, teeth: int) -> tuple:
-    """Return (X, Y, Z) of s B + a A, with the comb table of A (`comb.py`) for so many `teeth`."""
+    """Return (X, Y, Z) of s B + a A, and the number of point operations; the comb table of A has so many `teeth`."""
     point = _NEUTRAL
+    steps = 0
     columns = comb_columns(teeth)
     for i in range(max(columns, BASE_COLUMNS) - 1, -1, -1):
-        if point is not _NEUTRAL:
+        if steps:
             point = _doubled(point)
+            steps += 1
         if i < columns:
             point = _added_column(point, a_table, a_bits, i, teeth)
+            steps += 2
         if i < BASE_COLUMNS:
             point = _added_column(point, BASE_TABLE, s_bits, i, BASE_TEETH)
-    return point[:3]
+            steps += 2
+    return point[0], point[1], point[2], steps
+
+
+def doubled(point: tuple, times: int) -> tuple:
+    """Return 2^times times the point (X, Y, Z, T)."""
+    for _ in range(times):
+        point = _doubled(point)
+    return point
+
+
+def added(point: tuple, other: tuple) -> tuple:
+    """Return the sum of two points (X, Y, Z, T)."""
+    return _added(point, _cached(other))
 
 
 _NEUTRAL = (0, 1, 1, 0)

@@ -11,7 +11,7 @@ from .field_viper import SLOT_SIZE, pack, pick, run, unpack
 from .lattice_viper import quotients
 from .scalar import BASE_COLUMNS, BASE_TEETH, comb_columns
 
-__all__ = ("comb", "combine", "quotients", "window", "x_of")
+__all__ = ("added", "comb", "combine", "doubled", "quotients", "window", "x_of")
 
 WINDOW_SIZE = 8 * 4 * SLOT_SIZE
 
@@ -77,54 +77,80 @@ def window(x: int, y: int) -> bytearray:
 
 
 def _start(x: int, y: int) -> None:
-    _put(field.X, x)
-    _put(field.Y, y)
-    _put(field.Z, 1)
-    _put(field.T, x * y % P)
+    _put_point((x, y, 1, x * y % P))
 
 
 def combine(s_bits: bytes, a_digits: bytes, a_window: bytearray, r_digits: bytes, r_window: bytearray) -> tuple:
-    """Return (X, Y, Z) of s B + a A + r R.
+    """Return (X, Y, Z) of s B + a A + r R, and the number of point operations.
 
     `s_bits` is from `scalar.comb_bits` for the base point's table, the digits are from `scalar.wnaf`, of equal length,
     the windows from `window`.
     """
     memory = _memory
     _start(0, 1)
-    started = False
+    steps = 0
     for i in range(len(a_digits) - 1, -1, -1):
         a = a_digits[i]
         r = r_digits[i]
-        if started:
+        if steps:
             # T is an input of the additions only
             run(0, memory, memory, field.DOUBLE_T if a or r or i < BASE_COLUMNS else field.DOUBLE)
+            steps += 1
         if a:
-            started = True
             _add_digit(a, a_window)
+            steps += 1
         if r:
-            started = True
             _add_digit(r, r_window)
+            steps += 1
         if i < BASE_COLUMNS:
-            started = True
             _add_column(BASE_TABLE, s_bits, i, BASE_TEETH, BASE_COLUMNS)
-    return _get(field.X), _get(field.Y), _get(field.Z)
+            steps += 2
+    return _get(field.X), _get(field.Y), _get(field.Z), steps
 
 
 def comb(s_bits: bytes, a_bits: bytes, a_table: bytes, teeth: int) -> tuple:
-    """Return (X, Y, Z) of s B + a A, with the comb table of A (`comb.py`) for so many `teeth`."""
+    """Return (X, Y, Z) of s B + a A, and the number of point operations; the comb table of A has so many `teeth`."""
     memory = _memory
     columns = comb_columns(teeth)
     _start(0, 1)
-    started = False
+    steps = 0
     for i in range(max(columns, BASE_COLUMNS) - 1, -1, -1):
-        if started:
+        if steps:
             run(0, memory, memory, field.DOUBLE_T)
-        started = True
+            steps += 1
         if i < columns:
             _add_column(a_table, a_bits, i, teeth, columns)
+            steps += 2
         if i < BASE_COLUMNS:
             _add_column(BASE_TABLE, s_bits, i, BASE_TEETH, BASE_COLUMNS)
-    return _get(field.X), _get(field.Y), _get(field.Z)
+            steps += 2
+    return _get(field.X), _get(field.Y), _get(field.Z), steps
+
+
+def doubled(point: tuple, times: int) -> tuple:
+    """Return 2^times times the point (X, Y, Z, T)."""
+    _put_point(point)
+    for _ in range(times):
+        run(0, _memory, _memory, field.DOUBLE_T)
+    return _get_point()
+
+
+def added(point: tuple, other: tuple) -> tuple:
+    """Return the sum of two points (X, Y, Z, T)."""
+    _put_point(other)
+    run(0, _memory, _memory, field.CACHE)
+    _put_point(point)
+    run(0, _memory, _memory, field.ADD_CACHED)
+    return _get_point()
+
+
+def _put_point(point: tuple) -> None:
+    for i in range(4):
+        _put(field.X + i, point[i])
+
+
+def _get_point() -> tuple:
+    return _get(field.X), _get(field.Y), _get(field.Z), _get(field.T)
 
 
 def _add_digit(digit: int, table: bytearray) -> None:

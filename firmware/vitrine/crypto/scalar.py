@@ -26,6 +26,20 @@ def comb_size(teeth: int) -> int:
     return ENTRY_SIZE << teeth
 
 
+def comb_teeth(size: int) -> int:
+    """Return the teeth of a comb table of `size` bytes; raise ValueError if there is no such table."""
+    for teeth in range(2, 10):
+        if comb_size(teeth) == size:
+            return teeth
+    raise ValueError("not the size of a comb table")
+
+
+def comb_steps(teeth: int) -> int:
+    """Return the number of point operations of `comb`: its doublings, and two additions in each column."""
+    columns = comb_columns(teeth)
+    return max(columns, BASE_COLUMNS) - 1 + 2 * (columns + BASE_COLUMNS)
+
+
 def comb_bits(scalar: int, teeth: int) -> bytes:
     """Return the signed bits of `scalar`, 0 <= scalar < L, for a point of order L: bit 1 is +1, bit 0 is -1."""
     if not scalar & 1:
@@ -34,7 +48,7 @@ def comb_bits(scalar: int, teeth: int) -> bytes:
     return ((scalar + (1 << size) - 1) >> 1).to_bytes((size + 7) >> 3, "little")
 
 
-def wnaf(scalar: int, length: int) -> bytearray:
+def wnaf(scalar: int, length: int) -> bytes:
     """Return the width-5 signed digits of `scalar` >= 0, least significant first, in `length` bytes.
 
     A digit is 0, or odd: d as d, -d as 32 - d, d < 16; of five neighbours at most one is not 0. `length` must
@@ -52,4 +66,23 @@ def wnaf(scalar: int, length: int) -> bytearray:
         else:
             scalar >>= 1
             i += 1
-    return digits
+    return bytes(digits)
+
+
+def wnaf_length(*scalars: int) -> int:
+    """Return a number of digits, at least BASE_COLUMNS, that is enough for the scalars of either sign."""
+    length = 126
+    for scalar in scalars:
+        while abs(scalar) >> length - 1:
+            length += 1
+    return length
+
+
+def wnaf_steps(*digits: bytes) -> int:
+    """Return the number of point operations of `combine`: doublings from the first digit on, and additions."""
+    steps = 2 * BASE_COLUMNS
+    top = BASE_COLUMNS
+    for string in digits:
+        steps += len(string) - string.count(b"\0")
+        top = max(top, len(string.rstrip(b"\0")))
+    return steps + top - 1
