@@ -49,6 +49,11 @@ class PublicKey:
         self._window = None
         self._table = None
 
+    @property
+    def has_table(self) -> bool:
+        """Tell whether a comb table is in use."""
+        return self._table is not None
+
     def use_table(self, table: bytes | None) -> None:
         """Verify with this comb table of `point` from now on (comb.py), or with none.
 
@@ -56,6 +61,7 @@ class PublicKey:
         """
         if table is not None:
             comb_teeth(len(table))
+            self._window = None
         self._table = table
 
     def verify(self, message: bytes, signature: bytes) -> bool:
