@@ -39,6 +39,8 @@ class FakeStrike:
         if self.until_ms is not None:
             self.log.append("off")
         self.until_ms = None
+        if self.fails_at == "release":
+            raise Broken
 
     def service(self):
         if self.fails_at == "service":

@@ -265,6 +265,16 @@ def test_a_strike_that_fails_is_a_no_on_record():
     assert faults == ["controller:Broken", "controller:Broken"]
 
 
+def test_a_release_that_fails_is_on_record_too():
+    lab = Lab()
+    assert lab.lock.operate(UNLOCK, grant(), BLE) is True
+    lab.strike.fails_at = "release"
+    assert lab.lock.operate(LOCK, grant(), BLE) is False
+    assert not lab.strike.is_on and lab.lock.lock_state == states.NOT_FULLY_LOCKED
+    faults = [record[15] for record in lab.events.last() if record[1] == 129]
+    assert faults == ["strike:Broken", "controller:Broken"]
+
+
 def test_an_unlock_that_cannot_be_recorded_does_not_stand():
     lab = Lab()
 

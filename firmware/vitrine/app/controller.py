@@ -159,7 +159,11 @@ class Controller:
 
     def _let_go(self) -> None:
         """Switch the strike off, whatever the state says, and have the state say so."""
-        self._strike.release()
+        try:
+            self._strike.release()
+        except Exception as error:  # noqa: BLE001
+            # its output is low before anything in it can fail; the rest must not keep a fault from the record
+            self._events.fault("strike", error)
         self._state, _ = fsm.step(self._state, states.STRIKE_FAILED, self._ticks_ms())
 
     def _fail(self, error: Exception) -> None:

@@ -1,21 +1,21 @@
 """The strike: the only code that drives the output that releases the door.
 
 Default off. Energised = first full power to pull the bolt in, then a carrier of hold_duty_pct to keep it. Both are
-pulse trains of the RMT peripheral, written whole into the channel's memory before they start, so that the hardware ends
-them by itself: a firmware that hangs, blocks or panics cannot keep the strike on.
+pulse trains of the RMT peripheral, which the hardware plays and ends by itself. A train lasts 3 s at most and service()
+puts the next one in its place a second before its end: a firmware that hangs, blocks or panics lets go within 3 s.
 
 Facts this rests on (MicroPython ports/esp32/esp32_rmt.c, ESP-IDF 5.3 to 5.5 esp_driver_rmt; read, not measured):
  * A pulse is at most 32767 ticks, and the slowest tick that ESP32, S3 and C3 all have is 80 MHz / 256 = 312,500 Hz.
- * S3 and C3 have 48 words of memory for a channel (ESP32: 64): two pulses to a word, and the end mark takes one. A
-   longer train would be refilled by an interrupt handler, and if that ever stopped, the channel would play its memory
-   again and again with the strike on. So a train has at most 94 pulses, 9.85 s; full power covers the rest of 10 s.
+   A channel has memory for 48 words on S3 and C3 (64 on ESP32), two pulses to a word, and the end mark takes one. A
+   train that fits needs no CPU; a longer one is refilled by an interrupt handler, and if that ever stopped, the channel
+   would play its memory again and again with the strike on. 3 s are 29 pulses, 15 words.
  * Making an RMT object routes the pin to its channel, Pin.init(Pin.OUT) routes it back to the GPIO register. Nothing
    else does, so release() needs no word from the channel, whose train runs out unseen.
  * A running train must not be stopped on ESP32: rmt_disable() spins with interrupts off until the train ends, and the
-   interrupt watchdog panics after 300 ms (ESP-IDF issue 17692, mended in 5.5.2). So a released channel is kept until
-   its train is over. C3 has two channels in all and may stop them: there RMT() fails, and the old ones are given up.
+   interrupt watchdog panics after 300 ms (ESP-IDF issue 17692, mended in 5.5.2). So a channel is given up only when its
+   train is over. C3 has two channels in all and may stop them: there RMT() fails, and all old ones are given up.
  * Giving up a channel (deinit, or the collector's finaliser) disables the pin's output, whoever drives it by then. So
-   it happens only while the strike is off, and every channel is kept in a list until then.
+   every channel is kept in a list, and given up right before the pin is routed anew.
 """
 
 from esp32 import RMT
@@ -28,44 +28,52 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The coil's and the driver transistor's limit; also what a hung firmware can do at worst.
+    Carrier = tuple[int, int, bool] | None
+
+# The coil's and the driver transistor's limit for one grant.
 MAX_ON_MS = const(10_000)
 
 _RESOLUTION_HZ = const(312_500)
 _TICKS_IN_2_MS = const(625)
 _PULSE_MAX = const(32_767)
-_TRAIN_MAX_MS = const(9_850)  # 94 pulses of 104.85 ms
 
 # Above hearing; below about 1.3 kHz the carrier's 16-bit counters overflow.
 _CARRIER_HZ = const(20_000)
 
-# Full power lasts this much longer if the loop is too busy (a signature check) to switch to the carrier in time:
-# better a warm coil for a moment than a bolt that drops while somebody pulls.
-_PULL_SPARE_MS = const(1_000)
+_TRAIN_MS = const(3_000)
+# A train outlasts the moment when it is to be replaced by this: a loop that is busy (a signature check) for less does
+# not drop the bolt while somebody pulls.
+_SPARE_MS = const(1_000)
 
-# Trains that may still run when another is started: 8 channels on ESP32, less the two that this one takes.
+# Who asks again soon gets no new pull: however often they ask, full power is at most a quarter of the time.
+_REST_PULLS = const(4)
+_REST_MIN_MS = const(1_000)
+
+# Trains that may still run when one more is started: ESP32 has 8 channels, one must stay free.
 _RUNNING_MAX = const(6)
 
 
 class StrikeError(Exception):
-    """The strike cannot be energised now; it is off, or runs on as before."""
+    """The strike cannot be energised now."""
 
 
 class Strike:
     """Strike(pin, pull_ms, hold_duty_pct, ticks_ms): `pin` a machine.Pin, high = energised.
 
-    The owner calls service() at `deadline_ms` or soon after.
+    The owner calls service() at `deadline_ms` (ticks, or None) or soon after.
     """
 
     def __init__(self, pin: Pin, pull_ms: int, hold_duty_pct: int, ticks_ms: "Callable[[], int]") -> None:
         self._pin = pin
         self._pull_ms = pull_ms
         # at 100 % there is nothing to chop, and a carrier with no low time is not defined
-        self._carrier = (_CARRIER_HZ, hold_duty_pct, True) if hold_duty_pct < 100 else None
+        self._carrier: "Carrier" = (_CARRIER_HZ, hold_duty_pct, True) if hold_duty_pct < 100 else None
         self._ticks_ms = ticks_ms
         self._channels: "list[RMT]" = []  # all that are not given up; the last one may have the pin
         self._has_pin = False
-        self._until_ms = 0
+        self._until_ms = 0  # the end of what was asked for
+        self._train_end_ms = 0
+        self._pulled_ms = 0
         self.deadline_ms: "int | None" = None
         self._drive_low()
 
@@ -77,76 +85,94 @@ class Strike:
     def energise(self, on_ms: int) -> None:
         """Energise for `on_ms` from now, 1 to MAX_ON_MS, in place of what runs.
 
-        Raises StrikeError if too many earlier trains still run, ValueError out of bounds, OSError if the hardware
-        refuses; except for the first, the strike is off after any of them.
+        Raises ValueError out of bounds, StrikeError if too many earlier trains still run (a release costs one), OSError
+        if the hardware refuses; the strike is off then.
         """
         if not 0 < on_ms <= MAX_ON_MS:
             self.release()
             raise ValueError("strike time out of bounds")
-        running = 0
-        for channel in self._channels:
-            running += not channel.wait_done()
-        if running > _RUNNING_MAX:
-            raise StrikeError("too many trains")
         now_ms = self._ticks_ms()
-        # off for less than a millisecond, which no bolt notices
-        self.release()
-        # what the carrier's train cannot cover is covered by full power
-        pull_ms = max(self._pull_ms, on_ms - _TRAIN_MAX_MS)
-        self._start(None, min(on_ms, pull_ms + _PULL_SPARE_MS))
+        is_on = self.is_energised
         self._until_ms = ticks_add(now_ms, on_ms)
-        self.deadline_ms = ticks_add(now_ms, pull_ms) if pull_ms < on_ms else None
+        rest_ms = max(_REST_PULLS * self._pull_ms, _REST_MIN_MS)
+        if is_on and ticks_diff(now_ms, self._pulled_ms) < rest_ms:
+            if ticks_diff(self._train_end_ms, self._until_ms) <= 0:
+                # what runs goes on; service() adds what is missing
+                if self.deadline_ms is None:
+                    self.deadline_ms = ticks_add(self._train_end_ms, -_SPARE_MS)
+                return
+        else:
+            self._pulled_ms = now_ms
+        pull_ms = max(0, self._pull_ms - ticks_diff(now_ms, self._pulled_ms))
+        if pull_ms == 0:
+            self._hold(now_ms, on_ms)
+            return
+        self._start(None, now_ms, min(on_ms, pull_ms + _SPARE_MS))
+        if pull_ms < on_ms:
+            self.deadline_ms = ticks_add(now_ms, pull_ms)
 
     def release(self) -> None:
         """De-energise at once. Safe to call at any time, and what every fault ends in."""
         self._drive_low()
-        running = []
-        for channel in self._channels:
-            if channel.wait_done():
-                channel.deinit()
-            else:
-                running.append(channel)
-        self._channels = running
+        self._give_up(False)
         self._drive_low()
 
     def service(self) -> None:
-        """Go from full power to the carrier once the bolt is in. Raises OSError; the strike is off then."""
+        """Go from full power to the carrier, or on to the next train. Raises like energise()."""
         now_ms = self._ticks_ms()
         if self.deadline_ms is None or ticks_diff(self.deadline_ms, now_ms) > 0:
             return
-        self.deadline_ms = None
         left_ms = ticks_diff(self._until_ms, now_ms)
         if left_ms <= 0:
-            return
-        if self.is_energised:
-            self._start(self._carrier, left_ms)
+            self.release()
+        elif self.is_energised:
+            self._hold(now_ms, left_ms)
         else:
             # so late that the bolt has dropped: the carrier alone would not pull it in again
             self.energise(left_ms)
 
-    def _start(self, carrier: "tuple[int, int, bool] | None", on_ms: int) -> None:
+    def _hold(self, now_ms: int, left_ms: int) -> None:
+        train_ms = min(left_ms, _TRAIN_MS)
+        self._start(self._carrier, now_ms, train_ms)
+        if train_ms < left_ms:
+            self.deadline_ms = ticks_add(now_ms, train_ms - _SPARE_MS)
+
+    def _start(self, carrier: "Carrier", now_ms: int, train_ms: int) -> None:
+        """Have a new channel drive the pin for `train_ms`. The output is off for less than a millisecond meanwhile."""
         try:
             channel = self._new_channel(carrier)
             # from here on the pin belongs to the channel, which is idle and low
             self._channels.append(channel)
             self._has_pin = True
-            ticks, levels = _train(on_ms)
+            ticks, levels = _train(train_ms)
             channel.write_pulses(ticks, levels)
         except BaseException:
             self.release()
             raise
+        self._train_end_ms = ticks_add(now_ms, train_ms)
+        self.deadline_ms = None
 
-    def _new_channel(self, carrier: "tuple[int, int, bool] | None") -> RMT:
+    def _new_channel(self, carrier: "Carrier") -> RMT:
+        self._give_up(False)
+        if len(self._channels) > _RUNNING_MAX:
+            raise StrikeError("too many trains")
         try:
             return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=False, tx_carrier=carrier)
         except OSError:
             # no channel left: give up all of ours, running or not, and try once more
             self._drive_low()
-            for channel in self._channels:
-                channel.deinit()
-            self._channels = []
-            self._drive_low()
+            self._give_up(True)
             return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=False, tx_carrier=carrier)
+
+    def _give_up(self, also_running: bool) -> None:
+        """Give up channels; the pin's output may be disabled after it."""
+        kept: "list[RMT]" = []
+        for channel in self._channels:
+            if also_running or channel.wait_done():
+                channel.deinit()
+            else:
+                kept.append(channel)
+        self._channels = kept
 
     def _drive_low(self) -> None:
         self._has_pin = False
