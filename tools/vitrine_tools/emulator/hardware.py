@@ -91,7 +91,7 @@ class Hardware:
         """Without a battery the RTC starts from 2000-01-01 after a power cut, and its memory is empty."""
         if self._lost_power and not self._has_battery:
             self._set_epoch(-self._clock.now_us)
-            self.memory = ""
+            self.memory = b""
         self._lost_power = False
 
     def reset(self, cause: int) -> None:

@@ -1,0 +1,23 @@
+"""The whole firmware on the emulated board, in virtual time."""
+
+import pytest
+
+from support.store import Store
+from vitrine_tools.emulator import aioble_in_use
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.fixture
+async def lock(store):
+    async with store.lock() as lock:
+        yield lock
+
+
+def pytest_report_header(config):
+    return aioble_in_use()
