@@ -8,15 +8,12 @@ import asyncio
 import secrets
 
 from bumble import core
-from bumble.controller import Controller
-from bumble.device import Connection, Device, DeviceConfiguration
+from bumble.device import AdvertisingType, Connection, Device, LegacyAdvertiser
 from bumble.gatt import Characteristic, CharacteristicValue, Service
-from bumble.hci import Address
-from bumble.host import Host
-from bumble.link import LocalLink
-from bumble.transport.common import AsyncPipeSink
+from bumble.hci import Address, OwnAddressType
 
 from vitrine_tools import cbor, cose, protocol, tokens
+from vitrine_tools.emulator.radio import RadioController, VirtualRadio, make_device
 from vitrine_tools.protocol import Action, Op, Reason, Status
 from vitrine_tools.provisioning import Provision
 from vitrine_tools.verify import Situation, verify
@@ -112,27 +109,60 @@ class MemoryTransport:
         return await self.chunks.get()
 
 
-def bumble_device(link: LocalLink, name: str, address: str) -> Device:
-    """A Bumble device on `link`; its power is still off."""
-    controller = Controller(name, link=link)
-    controller.random_address = Address(address)
-    configuration = DeviceConfiguration(name=name, address=Address(address), keystore=None)
-    return Device(config=configuration, host=Host(controller, AsyncPipeSink(controller)))
+class Peripheral:
+    """A Bumble device on the virtual radio that advertises what it is told."""
+
+    def __init__(self, radio: VirtualRadio, name: str) -> None:
+        address = Address(bytes(radio.next_address()), Address.PUBLIC_DEVICE_ADDRESS)
+        self._controller = RadioController(name, radio, address)
+        self._name = name
+        self.address = address.to_string(False)
+
+    async def start(self) -> Device:
+        self.device = await make_device(self._name, self._controller, self._controller.link.next_address())
+        return self.device
+
+    def advertise(self, data: bytes, scan_response: bytes = b"", interval_ms: int = 20) -> None:
+        kind = AdvertisingType.UNDIRECTED_CONNECTABLE_SCANNABLE
+        self.device.legacy_advertiser = LegacyAdvertiser(self.device, kind, OwnAddressType.PUBLIC, Address.ANY, False)
+        self._controller.le_legacy_advertiser.begin(interval_ms * 1000, data, scan_response, True)
+
+    def stop_advertising(self) -> None:
+        self._controller.le_legacy_advertiser.stop()
+
+    def vanish(self) -> None:
+        """Leave the air, as when the power fails."""
+        self._controller.vanish()
 
 
-class BumbleLock:
-    """The lock as a BLE peripheral on a Bumble device: advertises, serves one session to each connection."""
+def structure(kind: int, content: bytes) -> bytes:
+    """One AD structure."""
+    return bytes([len(content) + 1, kind]) + content
 
-    def __init__(self, device: Device, provision: Provision, now_s: int, max_mtu: int = 247) -> None:
-        self.device = device
+
+SERVICE_LE = bytes(reversed(bytes.fromhex(protocol.SERVICE_UUID.replace("-", ""))))
+
+
+class BumbleLock(Peripheral):
+    """The lock as a BLE peripheral: advertises, serves one session to each connection."""
+
+    def __init__(
+        self, radio: VirtualRadio, provision: Provision, now_s: int, max_mtu: int = 247, interval_ms: int = 20
+    ) -> None:
+        super().__init__(radio, provision.lock_id)
         self.provision = provision
         self.now_s = now_s
         self.connections: list[Connection] = []
         self.sessions: list[FakeSession] = []
         self.longest_write = 0
+        self._max_mtu = max_mtu
+        self._interval_ms = interval_ms
         self._of_connection: dict[int, tuple[FakeSession, protocol.Assembler]] = {}
         self._tasks: set[asyncio.Task] = set()
-        device.gatt_server.max_mtu = max_mtu
+
+    async def start(self) -> Device:
+        device = await super().start()
+        device.gatt_server.max_mtu = self._max_mtu
         self._answer = Characteristic(
             core.UUID(protocol.ANSWER_UUID), Characteristic.Properties.NOTIFY, Characteristic.Permissions(0), b""
         )
@@ -144,28 +174,19 @@ class BumbleLock:
         )
         device.add_service(Service(core.UUID(protocol.SERVICE_UUID), [request, self._answer]))
         device.on("connection", self._connected)
-
-    async def start(self, interval_ms: int = 20) -> None:
-        await self.device.power_on()
-        self._interval_ms = interval_ms
-        await self._advertise()
+        self._advertise()
+        return device
 
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.device.stop_advertising()
-        await self.device.power_off()
+        self.vanish()
 
-    async def _advertise(self) -> None:
-        service = bytes(reversed(bytes.fromhex(protocol.SERVICE_UUID.replace("-", ""))))
-        data = service + bytes([1, 3]) + self.provision.hint
-        await self.device.start_advertising(
-            advertising_data=b"\x02\x01\x06" + bytes([len(data) + 1, 0x21]) + data,
-            advertising_interval_min=self._interval_ms,
-            advertising_interval_max=self._interval_ms,
-            auto_restart=False,
-        )
+    def _advertise(self) -> None:
+        data = SERVICE_LE + bytes([1, 3]) + self.provision.hint
+        name = structure(0x09, self.provision.lock_id.encode()[:29])
+        self.advertise(b"\x02\x01\x06" + structure(0x21, data), name, self._interval_ms)
 
     def _connected(self, connection: Connection) -> None:
         self.connections.append(connection)
@@ -173,7 +194,7 @@ class BumbleLock:
         self.sessions.append(session)
         self._of_connection[connection.handle] = (session, protocol.Assembler(protocol.MAX_REQUEST))
         connection.on("disconnection", lambda _: self._of_connection.pop(connection.handle, None))
-        self._run(self._advertise())
+        self._advertise()
 
     def _written(self, connection: Connection, value: bytes) -> None:
         self.longest_write = max(self.longest_write, len(value))

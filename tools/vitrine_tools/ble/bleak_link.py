@@ -7,12 +7,13 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakBluetoothNotAvailableError, BleakError
-from dbus_fast.errors import DBusError
+from dbus_fast.errors import DBusFastError
 
 from .. import names, protocol
 from ..errors import LinkError, ToolError
 
 _CLOSE_LIMIT_S = 3.0
+_FAILURES = (BleakError, DBusFastError, OSError, EOFError)  # TimeoutError is an OSError
 _MAX_WAITING_CHUNKS = 256  # more than a whole answer at the least ATT_MTU: a lock that sends more is not heard
 _SERVICE_DATA_VERSION = 1
 _SERVICE_DATA_SIZE = 8
@@ -48,7 +49,7 @@ class BleakLink:
                 await client.connect()
                 link = cls(client, chunks)
                 await client.start_notify(protocol.ANSWER_UUID, notified)
-        except (BleakError, DBusError, OSError, EOFError, TimeoutError) as error:
+        except _FAILURES as error:
             await _close(client)
             if isinstance(error, TimeoutError):
                 raise LinkError(f"the lock did not let the phone connect within {timeout_s:g} s") from error
@@ -67,7 +68,7 @@ class BleakLink:
         """Write one chunk with response; LinkError if it does not arrive."""
         try:
             await self._client.write_gatt_char(self._request, chunk, response=True)
-        except (BleakError, DBusError, OSError, EOFError) as error:
+        except _FAILURES as error:
             raise LinkError(f"the link to the lock broke off: {_one_line(error)}") from error
 
     async def read_chunk(self) -> bytes:
@@ -106,7 +107,7 @@ async def find_lock(lock_id: str, timeout_s: float) -> BLEDevice:
 
     try:
         # No filter by UUID: BlueZ applies it to listed services only, and the locks carry theirs as service data.
-        async with BleakScanner(heard), asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s), BleakScanner(heard):
             return await found
     except TimeoutError:
         seen = {0: "and no other Vitrine lock", 1: "but another Vitrine lock is"}.get(
@@ -117,7 +118,7 @@ async def find_lock(lock_id: str, timeout_s: float) -> BLEDevice:
         ) from None
     except BleakBluetoothNotAvailableError as error:
         raise OutOfReachError(f"Bluetooth cannot be used: {_one_line(error.args[0])}") from error
-    except (BleakError, DBusError, OSError, EOFError) as error:
+    except _FAILURES as error:
         raise OutOfReachError(
             f"Bluetooth cannot be used ({_one_line(error)}): switch it on, "
             "or start an emulated lock with `vitrine emulate`"
@@ -128,7 +129,7 @@ async def _close(client: BleakClient) -> None:
     try:
         async with asyncio.timeout(_CLOSE_LIMIT_S):
             await client.disconnect()
-    except (BleakError, DBusError, OSError, EOFError, TimeoutError, AssertionError):
+    except (*_FAILURES, AssertionError):
         return  # it has ended, or the lock ends it by its own time limit
 
 

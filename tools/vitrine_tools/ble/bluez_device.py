@@ -36,6 +36,8 @@ _FLAGS = {
     Characteristic.Properties.INDICATE: "indicate",
 }
 
+_NOTIFYING = Characteristic.Properties.NOTIFY | Characteristic.Properties.INDICATE
+
 _T = TypeVar("_T")
 
 
@@ -49,6 +51,8 @@ class RemoteDevice:
         self._central = central
         self._address = address
         self._connection: Connection | None = None
+        self._is_wanted = False  # somebody waits for the connection
+        self._is_initiating = False
         self._characteristics: dict[str, CharacteristicProxy[bytes]] = {}
         self._subscribers: dict[str, set[str]] = {}
         self._handles: dict[str, int] = {}
@@ -77,15 +81,18 @@ class RemoteDevice:
         """Scanning has stopped: the signal strength is no longer known."""
         self._tree.unset(self.path, DEVICE, "RSSI")
 
-    async def connect(self) -> None:
-        """Connect, agree on an ATT_MTU and discover the services; DBusFailure if that cannot be done in time."""
+    async def connect(self, one_at_a_time: asyncio.Lock) -> None:
+        """Connect, agree on an ATT_MTU and discover the services; DBusFailure if that cannot be done in time.
+
+        The central makes one connection at a time; `disconnect` ends the wait for it.
+        """
         if self._connection is not None:
             return
-        try:
-            connection = await self._central.connect(self._address, timeout=_CONNECT_LIMIT_S)
-        except (core.BaseBumbleError, TimeoutError) as error:
-            raise DBusFailure(FAILED, "le-connection-abort-by-peer") from error
-        self._connection = connection
+        self._is_wanted = True
+        async with one_at_a_time:
+            if self._connection is not None:
+                return  # another client was faster
+            self._connection = connection = await self._initiate()
         connection.on(connection.EVENT_DISCONNECTION, self._disconnected)
         self._tree.set(self.path, DEVICE, Connected=Variant("b", True))
         peer = Peer(connection)
@@ -99,7 +106,10 @@ class RemoteDevice:
         self._tree.set(self.path, DEVICE, ServicesResolved=Variant("b", True))
 
     async def disconnect(self) -> None:
-        """End the connection if there is one; returns when it has ended."""
+        """End the connection, or the attempt to make one; returns when it has ended."""
+        self._is_wanted = False
+        if self._is_initiating:
+            await self._central.cancel_connection()
         connection = self._connection
         if connection is not None:
             try:
@@ -128,7 +138,7 @@ class RemoteDevice:
     async def start_notify(self, path: str, client: str) -> None:
         """Subscribe for the D-Bus client `client`; values become changes of the property Value."""
         characteristic = self._characteristics.get(path)
-        if characteristic is None:
+        if characteristic is None or not characteristic.properties & _NOTIFYING:
             raise DBusFailure("org.bluez.Error.NotSupported", "Operation is not supported")
         subscribers = self._subscribers.setdefault(path, set())
         is_first = not subscribers
@@ -149,6 +159,17 @@ class RemoteDevice:
     def subscriptions_of(self, client: str) -> list[str]:
         """Return the paths of the characteristics that `client` is subscribed to."""
         return [path for path, subscribers in self._subscribers.items() if client in subscribers]
+
+    async def _initiate(self) -> Connection:
+        if not self._is_wanted:
+            raise DBusFailure(FAILED, "le-connection-canceled")
+        self._is_initiating = True
+        try:
+            return await self._central.connect(self._address, timeout=_CONNECT_LIMIT_S)
+        except (core.BaseBumbleError, TimeoutError) as error:
+            raise DBusFailure(FAILED, "le-connection-canceled") from error
+        finally:
+            self._is_initiating = False
 
     def _handle(self, path: str) -> int:
         if path not in self._handles:

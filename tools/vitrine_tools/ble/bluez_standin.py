@@ -17,7 +17,7 @@ from dbus_fast import Message, MessageType, NameFlag, RequestNameReply, Variant
 from dbus_fast.aio.message_bus import MessageBus
 
 from .bluez_device import RemoteDevice
-from .dbus_objects import DBusFailure, ObjectTree
+from .dbus_objects import DBusFailure, ObjectTree, need_signature
 
 ADAPTER = "org.bluez.Adapter1"
 ADAPTER_PATH = "/org/bluez/hci0"
@@ -131,6 +131,7 @@ class BluezStandIn:
             case "org.bluez.GattCharacteristic1", "StopNotify" if device:
                 return lambda: device.stop_notify(path, sender)
             case (("org.bluez.GattCharacteristic1" | "org.bluez.GattDescriptor1"), "WriteValue") if device:
+                need_signature(call, "aya{sv}")
                 return lambda: device.write(path, bytes(body[0]), body[1])
             case (("org.bluez.GattCharacteristic1" | "org.bluez.GattDescriptor1"), "ReadValue") if device:
                 return lambda: self._read(call, device)
@@ -147,6 +148,8 @@ class BluezStandIn:
         self._send(answer)
 
     async def _start_discovery(self, client: str) -> None:
+        if client in self._scanners:
+            raise DBusFailure("org.bluez.Error.InProgress", "Operation already in progress")
         now_s = time.monotonic()
         for path, device in list(self._devices.items()):
             if not device.is_connected and now_s - device.seen_s > FORGET_S:
@@ -169,12 +172,11 @@ class BluezStandIn:
             self._tree.set(ADAPTER_PATH, ADAPTER, Discovering=Variant("b", False))
 
     async def _connect(self, device: RemoteDevice) -> None:
-        async with self._connecting:
-            try:
-                await device.connect()
-            except DBusFailure:
-                await device.disconnect()
-                raise
+        try:
+            await device.connect(self._connecting)
+        except DBusFailure:
+            await device.disconnect()
+            raise
 
     async def _read(self, call: Message, device: RemoteDevice) -> Message:
         return Message.new_method_return(call, "ay", [await device.read(call.path or "")])

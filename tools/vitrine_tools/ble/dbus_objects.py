@@ -11,6 +11,7 @@ from dbus_fast import Message, MessageType, Variant
 
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
+_SIGNATURES = {"GetAll": "s", "Get": "ss", "Set": "ssv"}
 
 Interfaces = dict[str, dict[str, Variant]]
 
@@ -21,6 +22,12 @@ class DBusFailure(Exception):
     def __init__(self, name: str, text: str) -> None:
         super().__init__(text)
         self.name = name
+
+
+def need_signature(call: Message, signature: str) -> None:
+    """Raise DBusFailure unless the call's arguments have these types; what is read from its body is then there."""
+    if call.signature != signature:
+        raise DBusFailure("org.freedesktop.DBus.Error.InvalidArgs", f"the arguments must be {signature!r}")
 
 
 class ObjectTree:
@@ -70,17 +77,19 @@ class ObjectTree:
     def answer(self, call: Message) -> Message | None:
         """Answer a call of the two standard interfaces; None if it is of another one."""
         body = call.body
+        if call.interface == PROPERTIES:
+            need_signature(call, _SIGNATURES.get(call.member or "", ""))
         match call.interface, call.member:
-            case (str(interface), "GetManagedObjects") if interface == OBJECT_MANAGER:
+            case "org.freedesktop.DBus.ObjectManager", "GetManagedObjects":
                 return Message.new_method_return(call, "a{oa{sa{sv}}}", [self._objects])
-            case (str(interface), "GetAll") if interface == PROPERTIES:
+            case "org.freedesktop.DBus.Properties", "GetAll":
                 return Message.new_method_return(call, "a{sv}", [self.get(call.path or "", body[0])])
-            case (str(interface), "Get") if interface == PROPERTIES:
+            case "org.freedesktop.DBus.Properties", "Get":
                 properties = self.get(call.path or "", body[0])
                 if body[1] not in properties:
                     raise DBusFailure("org.freedesktop.DBus.Error.UnknownProperty", f"no property {body[1]}")
                 return Message.new_method_return(call, "v", [properties[body[1]]])
-            case (str(interface), "Set") if interface == PROPERTIES:
+            case "org.freedesktop.DBus.Properties", "Set":
                 raise DBusFailure("org.freedesktop.DBus.Error.PropertyReadOnly", f"{body[1]} cannot be set")
             case _:
                 return None

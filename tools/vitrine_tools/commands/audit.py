@@ -1,0 +1,187 @@
+"""`vitrine audit`: look at the collected records, verify them, export them, make a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from . import output
+from .collect import DbOption
+
+if TYPE_CHECKING:
+    from ..audit.query import Entry, Filter
+
+app = typer.Typer(help="Look at collected records: list, show, verify, export, report.", no_args_is_help=False)
+
+LockOption = Annotated[list[str] | None, typer.Option(help="only this lock; may be repeated")]
+SinceOption = Annotated[str | None, typer.Option(help="only from then on, ISO 8601")]
+UntilOption = Annotated[str | None, typer.Option(help="only before then, ISO 8601")]
+PersonOption = Annotated[str | None, typer.Option(help="only this pseudonym: text or hex:..")]
+TypeOption = Annotated[
+    list[str] | None, typer.Option("--type", help="only this type, e.g. LockOperation; may be repeated")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+KeysOption = Annotated[Path | None, typer.Option(help="folder of the escrowed root keys: check every seal again")]
+
+
+@app.command("list")
+def list_records(
+    db: DbOption = "vitrine.db",
+    lock: LockOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    person: PersonOption = None,
+    kind: TypeOption = None,
+    last: Annotated[int, typer.Option(min=1, help="how many, the latest")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List records in order of time."""
+    from ..audit import export, query
+    from ..collector.store import Store
+
+    store = Store(db, is_new_allowed=False)
+    entries = list(query.select(store, _filter(lock, since, until, person, kind), last=last))
+    if as_json:
+        output.print_json([export.cloud_event(entry) for entry in entries])
+        return
+    for entry in entries:
+        output.print_line(_line(entry))
+    if not entries:
+        output.print_line("No such records.")
+
+
+@app.command()
+def show(
+    lock: Annotated[str, typer.Argument(help="lock", show_default=False)],
+    sequence: Annotated[int, typer.Argument(help="number of the record", show_default=False)],
+    db: DbOption = "vitrine.db",
+    epoch: Annotated[int | None, typer.Option(help="of which journal (default: the lock's latest)")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one record in full."""
+    from ..audit import export, query
+    from ..collector.store import Store
+    from ..errors import ToolError
+
+    found = query.one(Store(db, is_new_allowed=False), lock, sequence, epoch)
+    if found is None:
+        raise ToolError(f"there is no record {sequence} of {lock} in the store: `vitrine audit verify` tells why")
+    if as_json:
+        output.print_json(export.cloud_event(found))
+        return
+    output.print_line(_line(found))
+    fields = [(name, output.one_line(value)) for name, value in found.named().items()]
+    when = export.time_text(found.received_s)
+    output.print_fields([*fields, ("epoch", str(found.epoch)), ("received", when), ("body", found.body.hex())])
+
+
+@app.command()
+def verify(
+    db: DbOption = "vitrine.db",
+    keys: KeysOption = None,
+    lock: LockOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify every seal, number and head again. Exit status 1 if something was altered, removed or set back."""
+    from ..audit import verdict
+    from ..collector.escrow import Escrow
+    from ..collector.store import Store
+    from ..errors import ToolError
+
+    verdicts = verdict.judge(Store(db, is_new_allowed=False), Escrow(keys) if keys else None, tuple(lock or ()))
+    if not verdicts:
+        raise ToolError("there are no journals of that kind in the store")
+    if as_json:
+        output.print_json([verdict.to_json(each) for each in verdicts])
+    for each in verdicts if not as_json else ():
+        output.print_line(f"  {output.marked(each.is_good)}  {each.summary}")
+        for finding in each.findings:
+            output.print_line(f"      {'!!' if finding.is_bad else '--'} {finding}")
+    if keys is None and not as_json:
+        output.print_line("The seals are as the collector found them: give --keys to check them again.")
+    raise typer.Exit(0 if all(each.is_good for each in verdicts) else 1)
+
+
+@app.command("export")
+def export_records(
+    db: DbOption = "vitrine.db",
+    form: Annotated[Literal["cloudevents", "csv"], typer.Option("--format", help="JSON lines or CSV")] = "cloudevents",
+    lock: LockOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    person: PersonOption = None,
+    kind: TypeOption = None,
+    out: Annotated[Path | None, typer.Option(help="file to write (default: standard output)")] = None,
+    force: Annotated[bool, typer.Option("--force", help="overwrite an existing file")] = False,
+) -> None:
+    """Export records as CloudEvents 1.0 (one JSON object a line) or CSV."""
+    from ..audit import export, query
+    from ..collector.store import Store
+    from ..keys import write_new
+
+    entries = query.select(Store(db, is_new_allowed=False), _filter(lock, since, until, person, kind))
+    lines = export.json_lines(entries) if form == "cloudevents" else export.csv_lines(entries)
+    if out is None:
+        for line in lines:
+            output.print_line(line)
+        return
+    data = "".join(line + "\n" for line in lines).encode()
+    write_new(out, data, mode=0o600, is_forced=force)
+    output.print_line(f"{len(data)} bytes in {out}.")
+
+
+@app.command()
+def report(
+    db: DbOption = "vitrine.db",
+    keys: KeysOption = None,
+    lock: LockOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    out: Annotated[Path, typer.Option(help="HTML file to write")] = Path("audit-report.html"),
+    force: Annotated[bool, typer.Option("--force", help="overwrite an existing file")] = False,
+) -> None:
+    """Make one HTML page: who opened what when, refusals, door-open times, gaps and seals."""
+    from ..audit import query, verdict
+    from ..audit.report import page
+    from ..collector.escrow import Escrow
+    from ..collector.store import Store
+    from ..keys import write_new
+
+    store = Store(db, is_new_allowed=False)
+    wanted = _filter(lock, since, until, None, None)
+    verdicts = verdict.judge(store, Escrow(keys) if keys else None, wanted.locks)
+    data = page(list(query.select(store, wanted)), verdicts, is_checked=keys is not None).encode()
+    write_new(out, data, mode=0o600, is_forced=force)
+    output.print_line(f"{out}: open it in a browser; it needs no network.")
+
+
+def _filter(
+    lock: list[str] | None, since: str | None, until: str | None, person: str | None, kind: list[str] | None
+) -> "Filter":
+    from .. import names, when
+    from ..audit import query
+
+    return query.Filter(
+        locks=tuple(names.check_lock_id(name) for name in lock or []),
+        since_s=when.parse_time(since) if since else None,
+        until_s=when.parse_time(until) if until else None,
+        person=output.parse_opaque(person, "a pseudonym", 16) if person else None,
+        kinds=tuple(query.parse_kind(text) for text in kind or []),
+    )
+
+
+def _line(entry: "Entry") -> str:
+    from .. import describe
+    from ..audit import export
+    from ..audit.sealed import Seal
+
+    when = export.time_text(entry.time_s) if entry.time_s is not None else "time unknown"
+    line = describe.describe(entry.fields)
+    mark = "" if entry.seal == Seal.RIGHT else "  ALTERED"
+    who = f"  {entry.person}" if entry.person else ""
+    why = f"  ({line.why})" if line.why else ""
+    return (
+        output.one_line(f"{when}  {entry.lock_id} #{entry.sequence}")
+        + "  "
+        + output.one_line(f"{line.what}{who}{why}{mark}")
+    )
