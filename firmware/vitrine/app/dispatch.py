@@ -106,50 +106,51 @@ class Channel:
         self._session = None
 
     def _perform(self, op, body) -> "tuple[int, Any]":
-        if self._session is None:
+        session = self._session
+        if session is None:
             # Not a secret (the advertisement says so), and the technician must be able to tell.
             self._refused += 1
             return REFUSED, {1: reasons.NOT_PROVISIONED}
         if op == PRESENT:
-            return self._present(body)
+            return self._present(session, body)
         if op == ACT:
-            return self._act(body)
+            return self._act(session, body)
         if body is not None:
             raise Malformed
         if op == HELLO:
-            return self._hello()
+            return self._hello(session)
         if op == STATUS:
             return self._status()
         if op == IDENTIFY:
             return self._identify()
         raise Malformed
 
-    def _hello(self) -> "tuple[int, Any]":
+    def _hello(self, session: Session) -> "tuple[int, Any]":
         shared = self._dispatch
-        nonce = self._session.hello(shared.clock.ticks_ms())
+        nonce = session.hello(shared.clock.ticks_ms())
         _, time_state = shared.clock.reading()
         audit = [shared.events.count, shared.events.head]
         return OK, {1: shared.policy.lock_id, 2: PROTOCOL_VERSION, 3: nonce, 4: time_state, 5: audit}
 
-    def _present(self, body) -> "tuple[int, Any]":
+    def _present(self, session: Session, body) -> "tuple[int, Any]":
         if type(body) is not bytes:
             raise Malformed
         self._record_present()
-        decision = self._session.present(body, self._dispatch.clock.reading())
-        if is_accepted(decision):
+        decision = session.present(body, self._dispatch.clock.reading())
+        if is_accepted(decision) and decision.token is not None:
             self._accepted = True
             return OK, {1: decision.token.hash}
         self._refused += 1
         self._unrecorded = decision
         return REFUSED, None
 
-    def _act(self, body) -> "tuple[int, Any]":
+    def _act(self, session: Session, body) -> "tuple[int, Any]":
         action, uv, proof = _act_body(body)
         shared = self._dispatch
-        decision = self._session.act(action, uv, proof, shared.clock.ticks_ms(), shared.clock.reading())
+        decision = session.act(action, uv, proof, shared.clock.ticks_ms(), shared.clock.reading())
         if decision.is_authentic:
             self.has_proved = True
-        nonce = self._session.nonce
+        nonce = session.nonce
         if is_grant(decision):
             if shared.lock.operate(action, decision, self._link):
                 return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
@@ -194,8 +195,8 @@ class Channel:
         fields = {4: reason, 6: _SOURCE_REMOTE, 12: reasons.error_code(reason), 18: self._link}
         if operation is not None:
             fields[5] = operation
-        token = decision.token if decision is not None else None
-        if token is not None:
+        if decision is not None and decision.token is not None:
+            token = decision.token
             for key, value in ((7, token.sub), (8, token.cti), (9, token.ref), (13, token.kid)):
                 if value is not None:
                     fields[key] = value

@@ -5,10 +5,10 @@ All security is above the link: no pairing, no bonding, any bytes may come from 
 """
 
 import asyncio
+import binascii
 import errno
 import hashlib
 import struct
-import time
 
 import aioble
 import bluetooth
@@ -42,6 +42,8 @@ _NOTIFY_TRIES = 40
 _NOTIFY_PAUSE_MS = 5
 _FLUSH_MS = 30
 
+# the service's UUID as it goes over the air: least significant byte first
+_SERVICE_DATA_UUID = bytes(reversed(binascii.unhexlify(SERVICE_UUID.replace("-", ""))))
 _SERVICE_DATA_VERSION = 1
 _STATE_PROVISIONED = 1
 _STATE_TIME_KNOWN = 2
@@ -90,37 +92,37 @@ class BleLink:
 
     def __init__(self, dispatch: "Dispatch", events, lock_id: str, state) -> None:
         self._dispatch = dispatch
+        self._clock = dispatch.clock
         self._events = events
         self._lock_id = lock_id
         self._state = state
         self._peers: "list[Peer]" = []
-        self._request = None
-        self._answer = None
 
     async def run(self, vote) -> None:
         """Serve for ever; raises OSError when the radio fails, and can then be run again."""
-        self._start()
-        receiver = asyncio.create_task(self._receive())
+        request, answer = self._start()
+        receiver = asyncio.create_task(self._receive(request))
         try:
             while True:
                 vote()
                 connection = await self._advertise()
                 if connection is not None:
-                    self._admit(connection)
+                    self._admit(connection, answer)
         finally:
             receiver.cancel()
             self._peers.clear()
             aioble.stop()
 
-    def _start(self) -> None:
+    def _start(self):
         aioble.config(mtu=ATT_MTU_MAX, gap_name=self._lock_id or NAME_UNPROVISIONED)
         service = aioble.Service(bluetooth.UUID(SERVICE_UUID))
         # write with response only: the phone's stack then paces it to what the queue of aioble holds
-        self._request = aioble.BufferedCharacteristic(
+        request = aioble.BufferedCharacteristic(
             service, bluetooth.UUID(REQUEST_UUID), write=True, capture=True, max_len=ATT_MTU_MAX - 3
         )
-        self._answer = aioble.Characteristic(service, bluetooth.UUID(ANSWER_UUID), notify=True)
+        answer = aioble.Characteristic(service, bluetooth.UUID(ANSWER_UUID), notify=True)
         aioble.register_services(service)
+        return request, answer
 
     async def _advertise(self):
         """Return the next connection, or None when the advertisement is to be made anew."""
@@ -148,14 +150,12 @@ class BleLink:
     def _advertisement(self) -> "tuple[bytes, bytes]":
         is_provisioned, is_time_known = self._state()
         state = (_STATE_PROVISIONED if is_provisioned else 0) | (_STATE_TIME_KNOWN if is_time_known else 0)
-        service_data = (
-            bytes(bluetooth.UUID(SERVICE_UUID)) + struct.pack("BB", _SERVICE_DATA_VERSION, state) + hint(self._lock_id)
-        )
+        service_data = _SERVICE_DATA_UUID + struct.pack("BB", _SERVICE_DATA_VERSION, state) + hint(self._lock_id)
         name = (self._lock_id or NAME_UNPROVISIONED).encode()[:_NAME_MAX]
         return b"\x02\x01\x06" + _structure(0x21, service_data), _structure(0x09, name)
 
-    def _admit(self, connection) -> None:
-        now_ms = time.ticks_ms()
+    def _admit(self, connection, answer) -> None:
+        now_ms = self._clock.ticks_ms()
         if len(self._peers) >= PEERS_MAX:
             victim = self._evictable(now_ms)
             asyncio.create_task(self._disconnect(connection if victim is None else victim.connection))
@@ -164,35 +164,35 @@ class BleLink:
             self._peers.remove(victim)
         peer = Peer(connection, self._dispatch.channel(LINK_BLE), now_ms)
         self._peers.append(peer)
-        asyncio.create_task(self._serve(peer))
+        asyncio.create_task(self._serve(peer, answer))
 
     def _evictable(self, now_ms: int) -> "Peer | None":
         """The phone that has proved nothing for longest, if for at least EVICT_AFTER_MS."""
         for peer in self._peers:  # oldest first
-            if not peer.channel.has_proved and time.ticks_diff(now_ms, peer.since_ms) >= EVICT_AFTER_MS:
+            if not peer.channel.has_proved and self._clock.ticks_diff(now_ms, peer.since_ms) >= EVICT_AFTER_MS:
                 return peer
         return None
 
-    async def _receive(self) -> None:
+    async def _receive(self, request) -> None:
         """Hand each written chunk to its phone. Cheap: the work is done in the phone's own task."""
         while True:
-            connection, chunk = await self._request.written()
+            connection, chunk = await request.written()
             for peer in self._peers:
                 if peer.connection is connection:
                     peer.feed(chunk)
 
-    async def _serve(self, peer: Peer) -> None:
+    async def _serve(self, peer: Peer, answer) -> None:
         connection = peer.connection
         try:
             while not peer.channel.is_exhausted:
-                left_ms = TOTAL_MS - time.ticks_diff(time.ticks_ms(), peer.since_ms)
+                left_ms = TOTAL_MS - self._clock.ticks_diff(self._clock.ticks_ms(), peer.since_ms)
                 if left_ms <= 0 or not connection.is_connected():
                     break
                 with connection.timeout(min(IDLE_MS, left_ms)):
                     await peer.arrived.wait()
                 message = peer.take()
-                answer = peer.channel.malformed() if message is None else peer.channel.handle(message)
-                await self._send(connection, answer)
+                reply = peer.channel.malformed() if message is None else peer.channel.handle(message)
+                await self._send(connection, answer, reply)
         except (asyncio.TimeoutError, aioble.DeviceDisconnectedError):
             pass
         except OSError as error:
@@ -207,13 +207,13 @@ class BleLink:
             peer.channel.close()
         await self._disconnect(connection)
 
-    async def _send(self, connection, answer: bytes) -> None:
-        """Notify `answer` chunk by chunk; waits for the stack's buffers, not for ever."""
+    async def _send(self, connection, answer, reply: bytes) -> None:
+        """Notify `reply` chunk by chunk; waits for the stack's buffers, not for ever."""
         mtu = min(connection.mtu or ATT_MTU_MIN, ATT_MTU_MAX)
-        for chunk in chunks.split(answer, mtu):
+        for chunk in chunks.split(reply, mtu):
             for tries_left in range(_NOTIFY_TRIES, -1, -1):
                 try:
-                    self._answer.notify(connection, chunk)
+                    answer.notify(connection, chunk)
                     break
                 except OSError as error:
                     if error.errno != errno.ENOMEM or not tries_left or not connection.is_connected():
