@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import emulate, keygen, output, token, unlock
+from .commands import audit, collect, emulate, keygen, output, token, unlock
 from .errors import ToolError
 
 EXIT_USER = 2
@@ -28,6 +28,8 @@ app.command("keygen")(keygen.keygen)
 app.add_typer(token.app, name="token")
 app.command("emulate")(emulate.emulate)
 app.command("unlock")(unlock.unlock)
+app.command("collect")(collect.collect)
+app.add_typer(audit.app, name="audit")
 
 
 @app.callback(invoke_without_command=True)

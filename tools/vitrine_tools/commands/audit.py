@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import output
-from .collect import DbOption
+from .collect import DbOption, KeysOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..audit.query import Entry, Filter
+    from ..audit.seal import Finding
+    from ..collector.escrow import Escrow
 
 app = typer.Typer(help="Look at collected records: list, show, verify, export, report.", no_args_is_help=False)
 
@@ -21,7 +25,6 @@ TypeOption = Annotated[
     list[str] | None, typer.Option("--type", help="only this type, e.g. LockOperation; may be repeated")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
-KeysOption = Annotated[Path | None, typer.Option(help="folder of the escrowed root keys: check every seal again")]
 
 
 @app.command("list")
@@ -78,28 +81,55 @@ def show(
 @app.command()
 def verify(
     db: DbOption = "vitrine.db",
-    keys: KeysOption = None,
+    keys: KeysOption = Path("journal-keys"),
     lock: LockOption = None,
+    image: Annotated[Path | None, typer.Option(help="a lock's journal partition instead of the database")] = None,
+    epoch: Annotated[int | None, typer.Option(help="of which journal the image is, if the lock had several")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify every seal, number and head again. Exit status 1 if something was altered, removed or set back."""
-    from ..audit import verdict
     from ..collector.escrow import Escrow
-    from ..collector.store import Store
     from ..errors import ToolError
 
-    verdicts = verdict.judge(Store(db, is_new_allowed=False), Escrow(keys) if keys else None, tuple(lock or ()))
+    escrow = Escrow(keys)
+    if image is not None:
+        is_whole = _verify_image(image, escrow, lock or [], epoch, as_json)
+        raise typer.Exit(0 if is_whole else 1)
+    from ..audit import verdict
+    from ..collector.store import Store
+
+    verdicts = verdict.judge(Store(db, is_new_allowed=False), escrow, tuple(lock or ()))
     if not verdicts:
-        raise ToolError("there are no journals of that kind in the store")
+        raise ToolError("there are no such journals in the store")
     if as_json:
-        output.print_json([verdict.to_json(each) for each in verdicts])
+        output.print_json([each.to_json() for each in verdicts])
     for each in verdicts if not as_json else ():
-        output.print_line(f"  {output.marked(each.is_good)}  {each.summary}")
-        for finding in each.findings:
-            output.print_line(f"      {'!!' if finding.is_bad else '--'} {finding}")
-    if keys is None and not as_json:
-        output.print_line("The seals are as the collector found them: give --keys to check them again.")
-    raise typer.Exit(0 if all(each.is_good for each in verdicts) else 1)
+        _print_verdict(each.is_whole, each.summary, each.findings)
+    raise typer.Exit(0 if all(each.is_whole for each in verdicts) else 1)
+
+
+def _verify_image(path: Path, escrow: "Escrow", locks: list[str], epoch: int | None, as_json: bool) -> bool:
+    from ..audit import image
+    from ..errors import ToolError
+
+    known = [keys for keys in escrow.all() if keys.lock_id in locks and epoch in (None, keys.epoch)]
+    if len(locks) != 1 or not known:
+        raise ToolError("say with --lock whose flash it is; its root key must be in the folder")
+    keys = max(known, key=lambda keys: keys.epoch)
+    judged = image.verify(image.load(path), keys)
+    if as_json:
+        findings = [{"kind": each.kind.value, "first": each.first, "text": each.text} for each in judged.findings]
+        output.print_json({"lock": keys.lock_id, "epoch": keys.epoch, "whole": judged.is_whole, "findings": findings})
+    else:
+        summary = f"{keys.lock_id} (epoch {keys.epoch}): {len(judged.records)} sealed records in {path}"
+        _print_verdict(judged.is_whole, summary, judged.findings)
+    return judged.is_whole
+
+
+def _print_verdict(is_whole: bool, summary: str, findings: "Iterable[Finding]") -> None:
+    output.print_line(f"  {output.marked(is_whole)}  {summary}")
+    for finding in findings:
+        output.print_line(f"      {'--' if finding.is_harmless else '!!'} {output.one_line(finding.text)}")
 
 
 @app.command("export")
@@ -133,7 +163,7 @@ def export_records(
 @app.command()
 def report(
     db: DbOption = "vitrine.db",
-    keys: KeysOption = None,
+    keys: KeysOption = Path("journal-keys"),
     lock: LockOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
@@ -149,8 +179,8 @@ def report(
 
     store = Store(db, is_new_allowed=False)
     wanted = _filter(lock, since, until, None, None)
-    verdicts = verdict.judge(store, Escrow(keys) if keys else None, wanted.locks)
-    data = page(list(query.select(store, wanted)), verdicts, is_checked=keys is not None).encode()
+    verdicts = verdict.judge(store, Escrow(keys), wanted.locks)
+    data = page(list(query.select(store, wanted)), verdicts).encode()
     write_new(out, data, mode=0o600, is_forced=force)
     output.print_line(f"{out}: open it in a browser; it needs no network.")
 

@@ -1,0 +1,1 @@
+"""The collector: takes sealed batches from a broker or a courier, stores them durably, and only then acknowledges."""
