@@ -14,7 +14,15 @@ class MQTTException(Exception):
 
 class MQTTClient:
     def __init__(
-        self, client_id, server, port=0, user=None, password=None, keepalive=0, ssl=None, ssl_params={}  # noqa: B006
+        self,
+        client_id,
+        server,
+        port=0,
+        user=None,
+        password=None,
+        keepalive=0,
+        ssl=None,
+        ssl_params={},  # noqa: B006
     ):
         self.client_id = client_id
         self.server = server

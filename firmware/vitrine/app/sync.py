@@ -1,0 +1,263 @@
+"""What goes to the collector when: state, heartbeats, batches of sealed records, and what comes back (SPEC.md 10.1).
+
+Owns the order, the retries and the pauses between them. No sockets: `link` carries messages (links.mqtt.MqttLink), no
+flash: `outbox` makes batches and takes acknowledgements (audit.outbox.Outbox). A record is released by the collector's
+authentic acknowledgement alone; that the broker took a message only frees its buffer.
+"""
+
+import asyncio
+import time
+
+from micropython import const
+
+from vitrine.audit.outbox import FORGED, RELEASED
+
+from . import event_log as log
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vitrine.audit.journal import Journal
+    from vitrine.audit.outbox import Outbox
+
+    from .event_log import EventLog, Record
+
+# What a link tells: (kind, value)
+UP = const(0)  # connected and subscribed
+SENT = const(1)  # the broker has the oldest message
+RECEIVED = const(2)  # value: the bytes of what may be an acknowledgement
+DOWN = const(3)  # value: why, in a word; nothing comes after it
+
+AHEAD_MAX = const(3)  # batches sent and not acknowledged: more only costs RAM
+BATCH_MAX = const(2048)  # bytes: each is built without a pause, and is in RAM until the broker has it
+_SETTLE_MS = const(250)
+_RESEND_MIN_MS = const(10_000)
+_CONNECT_MIN_MS = const(1_000)
+_PAUSE_MAX_MS = const(300_000)
+_STEADY_MS = const(60_000)
+_FOLD_MS = const(600_000)
+_LINK_MQTT = const(3)  # SPEC.md section 7, field 18
+
+_LOCK_STATES = ("NotFullyLocked", "Locked", "Unlocked", "Unlatched")
+_DOOR_STATES = ("DoorOpen", "DoorClosed", "DoorJammed", "DoorForcedOpen", "DoorUnspecifiedError", "DoorAjar")
+_TIME_STATES = ("untrusted", "trusted", "coasting")
+
+
+class Pause:
+    """Time until the next try: doubles from `least_ms` to 5 minutes, shortened at random by up to a half."""
+
+    def __init__(self, least_ms: int, random_bytes: "Callable[[int], bytes]") -> None:
+        self._least_ms = least_ms
+        self._random_bytes = random_bytes
+        self._full_ms = least_ms
+
+    def reset(self) -> None:
+        """There was progress: begin with the shortest pause again."""
+        self._full_ms = self._least_ms
+
+    def next_ms(self) -> int:
+        """Return the pause to make now, at least half of the full one: jitter must not make it none."""
+        full_ms = self._full_ms
+        self._full_ms = min(2 * full_ms, _PAUSE_MAX_MS)
+        return full_ms - full_ms * self._random_bytes(1)[0] // 512
+
+
+class Sync:
+    """Sync(journal, outbox, link, events, state, random_bytes, heartbeat_s): `run` is its task, `wake` an event sink.
+
+    link: open(), close(), wake(), has_room(), send(topic suffix, payload, is_retained) -> bool, and await
+    next(timeout_ms) -> event or None. state() returns (lock state, door state, time state).
+    """
+
+    def __init__(
+        self,
+        journal: "Journal",
+        outbox: "Outbox",
+        link,
+        events: "EventLog",
+        state: "Callable[[], tuple[int, int, int]]",
+        random_bytes: "Callable[[int], bytes]",
+        heartbeat_s: int,
+        ticks_ms: "Callable[[], int]" = time.ticks_ms,
+    ) -> None:
+        self._journal = journal
+        self._outbox = outbox
+        self._link = link
+        self._events = events
+        self._state = state
+        self._ticks_ms = ticks_ms
+        self._heartbeat_ms = heartbeat_s * 1000
+        self._reconnect = Pause(_CONNECT_MIN_MS, random_bytes)
+        self._resend = Pause(_RESEND_MIN_MS, random_bytes)
+        self._forged = _Folded(events, ticks_ms)
+        self._cause = ""  # why the last connection ended; empty after one that held
+        self._begin()
+
+    def wake(self, record: "Record") -> None:
+        """Something happened: the link's next() returns, so that it is looked at. An event sink; cheap."""
+        self._link.wake()
+
+    async def run(self, vote) -> None:
+        """Keep the collector up to date for ever."""
+        try:
+            while True:
+                vote()
+                cause = await self._connection(vote)
+                if cause != self._cause:
+                    self._cause = cause
+                    self._events.record(log.FAULT, {log.DETAIL: ("mqtt:" + cause)[: log.DETAIL_MAX]})
+                await asyncio.sleep_ms(self._reconnect.next_ms())
+        finally:
+            self._link.close()
+
+    async def _connection(self, vote) -> str:
+        """Live through one connection; return why it ended."""
+        self._begin()
+        self._link.open()
+        wait_ms = _PAUSE_MAX_MS
+        while True:
+            event = await self._link.next(wait_ms)
+            vote()
+            if event is not None:
+                kind, value = event
+                if kind == DOWN:
+                    self._settle_up()
+                    return value
+                if kind == UP:
+                    self._greet()
+                elif kind == RECEIVED:
+                    self._take(value)
+            wait_ms = self._pump() if self._is_up else _PAUSE_MAX_MS
+            self._forged.tend()
+
+    def _settle_up(self) -> None:
+        """After a connection that held, the next trouble is a new one; one that ends at once, always, is not."""
+        if self._is_up and time.ticks_diff(self._ticks_ms(), self._up_ms) >= _STEADY_MS:
+            self._cause = ""
+            self._reconnect.reset()
+
+    def _begin(self) -> None:
+        """Nothing of a connection yet."""
+        self._is_up = False
+        self._up_ms = 0
+        self._shown = None
+        self._ahead = []  # the `to` of each batch that waits for its acknowledgement
+        self._next = 0
+        self._resend_ms = None
+        self._fresh_ms = None
+        self._spoken_ms = 0
+
+    def _greet(self) -> None:
+        """The first messages of a connection."""
+        self._is_up = True
+        self._up_ms = self._ticks_ms()
+        self._link.send("availability", b"online", True)
+        kept = self._outbox.acknowledgement()
+        if kept is not None:
+            self._link.send("journal", kept, False)
+        self._restart()
+        self._send_batch()  # the backlog's first, or a heartbeat: the head goes out with each connection
+
+    def _take(self, message: bytes) -> None:
+        outcome = self._outbox.acknowledge(message)
+        if outcome == FORGED:
+            self._forged.note()
+        if outcome != RELEASED:
+            return
+        acknowledged = self._journal.acknowledged
+        self._ahead = [to for to in self._ahead if to > acknowledged]
+        self._next = max(self._next, acknowledged)
+        self._resend.reset()
+        self._resend_ms = None if not self._ahead else self._due_in(self._resend.next_ms())
+
+    def _pump(self) -> int:
+        """Send what is due; return how many milliseconds it takes until something may be due again."""
+        shown = self._state()
+        if shown != self._shown and self._link.send("state", _state_text(shown), True):
+            self._shown = shown
+        if self._resend_ms is not None and self._left_ms(self._resend_ms) <= 0:
+            self._restart()
+        count = self._journal.count
+        if self._next < count and len(self._ahead) < AHEAD_MAX:
+            if self._fresh_ms is None:
+                # while a backlog is on its way there is nothing to settle
+                self._fresh_ms = self._due_in(0 if self._ahead else _SETTLE_MS)
+            while self._left_ms(self._fresh_ms) <= 0 and self._next < count and len(self._ahead) < AHEAD_MAX:
+                if not self._send_batch():
+                    break
+        if self._next >= count:
+            self._fresh_ms = None
+        if self._left_ms(self._spoken_ms) <= -self._heartbeat_ms and not self._ahead:
+            self._send_batch()
+        return self._rest_ms()
+
+    def _rest_ms(self) -> int:
+        rest_ms = min(_PAUSE_MAX_MS, self._heartbeat_ms + self._left_ms(self._spoken_ms))
+        if self._resend_ms is not None:
+            rest_ms = min(rest_ms, self._left_ms(self._resend_ms))
+        if self._fresh_ms is not None and len(self._ahead) < AHEAD_MAX:
+            rest_ms = min(rest_ms, self._left_ms(self._fresh_ms))
+        return max(rest_ms, 1)
+
+    def _restart(self) -> None:
+        """Begin again from what is acknowledged: what was sent since may be lost."""
+        self._ahead = []
+        self._next = self._journal.acknowledged
+        self._resend_ms = None
+        self._fresh_ms = self._due_in(0)
+
+    def _send_batch(self) -> bool:
+        """Send the next batch, or a heartbeat if there is none; False if the link takes no more now."""
+        if not self._link.has_room():
+            return False
+        batch, to = self._outbox.batch(self._next, BATCH_MAX)
+        self._link.send("journal", batch, False)
+        if to > self._next:
+            self._ahead.append(to)
+            self._next = to
+            if self._resend_ms is None:
+                self._resend_ms = self._due_in(self._resend.next_ms())
+        self._spoken_ms = self._ticks_ms()
+        return True
+
+    def _due_in(self, delay_ms: int) -> int:
+        return time.ticks_add(self._ticks_ms(), delay_ms)
+
+    def _left_ms(self, due_ms: int) -> int:
+        return time.ticks_diff(due_ms, self._ticks_ms())
+
+
+class _Folded:
+    """Forged acknowledgements: who makes them must not fill the journal. One at once, then counts every 10 minutes."""
+
+    def __init__(self, events: "EventLog", ticks_ms: "Callable[[], int]") -> None:
+        self._events = events
+        self._ticks_ms = ticks_ms
+        self._count = 0  # not recorded yet
+        self._until_ms = None
+
+    def note(self) -> None:
+        """One more."""
+        self._count += 1
+        if self._until_ms is None:
+            self._record()
+
+    def tend(self) -> None:
+        """Record the count if it is time."""
+        if self._until_ms is not None and time.ticks_diff(self._until_ms, self._ticks_ms()) <= 0:
+            self._until_ms = None
+            if self._count:
+                self._record()
+
+    def _record(self) -> None:
+        self._until_ms = time.ticks_add(self._ticks_ms(), _FOLD_MS)
+        fields = {log.DETAIL: "ack:forged", log.COUNT: self._count, log.LINK: _LINK_MQTT}
+        self._count = 0
+        self._events.record(log.FAULT, fields)
+
+
+def _state_text(shown: "tuple[int, int, int]") -> bytes:
+    lock, door, clock = shown
+    text = '{"lock": "%s", "door": "%s", "time": "%s"}'
+    return (text % (_LOCK_STATES[lock], _DOOR_STATES[door], _TIME_STATES[clock])).encode()
