@@ -68,18 +68,18 @@ class PowerCuts:
         except Broken:
             raise
         except Exception as error:
-            raise Broken("the lock does not start: %r" % error)
+            raise Broken("the lock does not start: " + repr(error)) from error
         return len(flash.trace)
 
     def run_all(self):
         """Run every case of the operation that comes now; yield (id, None or what was broken)."""
         for number, (done, bits) in enumerate(self.tears()):
-            name = "%d.%d.%d" % (self.at, done, bits)
+            name = f"{self.at}.{done}.{bits}"
             yield name, self.outcome(done, bits, number == 0)
             if number % 40 == 0:
                 for again in range(8):
                     for half in (0, 9):
-                        yield "%s+%d.%d" % (name, again, half), self.outcome(done, bits, False, (again, half))
+                        yield f"{name}+{again}.{half}", self.outcome(done, bits, False, (again, half))
 
     def outcome(self, done, bits, is_whole, again=None):
         """Return None or what was broken."""

@@ -1,7 +1,7 @@
 """A scripted life of one lock's journal, the same in every run: what it writes, and what has been promised when.
 
-It fills the smallest ring (64 KiB) more than twice: with a collector, without one until records of every class have to be
-given up, with restarts, and with a collector again. Every operation on the flash is one place for the power to fail.
+It fills the smallest ring (64 KiB) more than twice: with a collector, without one until records of every class have to
+be given up, with restarts, and with a collector again. Every operation on the flash is a place for the power to fail.
 """
 
 from vitrine.audit import record as r

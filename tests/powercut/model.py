@@ -41,11 +41,11 @@ class Model:
         journal = Journal(flash, Store(blob), clock)
         count = journal.count
         if not promise.count <= count <= promise.count + 1:
-            raise Broken("count %d after %d durable records" % (count, promise.count))
+            raise Broken(f"count {count} after {promise.count} durable records")
         if journal.acknowledged not in (promise.acknowledged, promise.may_acknowledge):
-            raise Broken("acknowledged %d" % journal.acknowledged)
+            raise Broken(f"acknowledged {journal.acknowledged}")
         if journal.head != self.heads[count]:
-            raise Broken("head at %d" % count)
+            raise Broken(f"head at {count}")
         self._check_keys(flash, count, is_whole)
         self._check_records(journal, 0 if is_whole else max(0, count - 40))
         if not is_whole:
@@ -67,11 +67,11 @@ class Model:
         before = -1
         while walk.step():
             if walk.sequence <= before:
-                raise Broken("%d after %d" % (walk.sequence, before))
+                raise Broken(f"{walk.sequence} after {before}")
             before = walk.sequence
             seen.add(walk.sequence)
             if walk.body != self.records[walk.sequence][1] or walk.tag != self.tags[walk.sequence]:
-                raise Broken("record %d is another" % walk.sequence)
+                raise Broken(f"record {walk.sequence} is another")
             declared = r.lost_range(walk.body)
             if declared:
                 of_class, first, last, number = declared
@@ -79,27 +79,27 @@ class Model:
                     raise Broken("a power cut was taken for damage")
                 of_range = [n for n in self.of_class[of_class] if first <= n <= last]
                 if number != len(of_range):
-                    raise Broken("RecordsLost %d says %d, not %d" % (walk.sequence, number, len(of_range)))
+                    raise Broken(f"RecordsLost {walk.sequence} says {number}, not {len(of_range)}")
                 lost[of_class] = lost.get(of_class, set()) | set(of_range)
         gone = set()
         for each in lost:
             gone |= lost[each]
         if gone & seen:
-            raise Broken("lost and there: %r" % sorted(gone & seen)[:5])
+            raise Broken("lost and there: " + str(sorted(gone & seen)[:5]))
         for sequence in range(max(start, journal.acknowledged), journal.count):
             if sequence not in seen and sequence not in gone:
-                raise Broken("record %d is gone" % sequence)
+                raise Broken(f"record {sequence} is gone")
 
     def _check_keys(self, flash, count, is_whole):
         """No key before the current one may be found, in any place of the flash; the current one must be."""
         image = bytes(flash.image)
         if image.find(self.keys[count]) < 0:
-            raise Broken("the key of %d is not there" % count)
+            raise Broken(f"the key of {count} is not there")
         recent = max(0, count - 3)
         older = range(count % 16, recent, 16) if is_whole else ()  # any one stands for its neighbours in other cases
         for sequence in list(range(recent, count)) + list(older):
             if image.find(self.keys[sequence]) >= 0:
-                raise Broken("the spent key of %d is there" % sequence)
+                raise Broken(f"the spent key of {sequence} is there")
 
 
 class _Zero:

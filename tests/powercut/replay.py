@@ -18,8 +18,8 @@ def main(name):
     cuts = PowerCuts()
     cuts.go_to(operation)
     sector, offset, data = cuts.operations[operation]
-    what = "erase" if data is None else "program %d bytes" % len(data)
-    print("operation %d: %s in sector %d at %d, cut after %d bytes" % (operation, what, sector, offset, done))
+    what = "erase" if data is None else f"program {len(data)} bytes"
+    print(f"operation {operation}: {what} in sector {sector} at {offset}, cut after {done} bytes")
     broken = cuts.outcome(done, bits, True, again)
     print("BROKEN: " + broken if broken else "kept")
     sys.exit(1 if broken else 0)

@@ -1,7 +1,7 @@
 """A NOR flash behind MicroPython's block device protocol, for both interpreters: it counts, wears out, and loses power.
 
-A program can only turn ones into zeros, an erase sets one sector to ones. Unlike esp32.Partition it refuses what real NOR
-flash would answer with silent corruption: programming a one over a zero. Time is counted, not spent.
+A program can only turn ones into zeros, an erase sets one sector to ones. Unlike esp32.Partition it refuses what real
+NOR flash would answer with silent corruption: programming a one over a zero. Time is counted, not spent.
 """
 
 PAGE = 256
@@ -21,10 +21,10 @@ class Misuse(Exception):
 class NorFlash:
     """`sectors` x `sector_size` bytes, blank or filled with `image`.
 
-    `cut_after` operations (programs and erases) go through, the next is torn: `tear(image, start, length, data)` leaves in
-    `image` what such an operation leaves (data None: an erase), then PowerCut is raised, now and at every later use.
-    `trace`, if a list, takes (sector, offset, data or None) of each operation. `is_strict` False: a program of ones over
-    zeros has no effect there, as on the chip, instead of raising Misuse.
+    `cut_after` operations (programs and erases) go through, the next is torn: `tear(image, start, length, data)` leaves
+    in `image` what such an operation leaves (data None: an erase), then PowerCut is raised, now and at every later use.
+    `trace`, if a list, takes (sector, offset, data or None) of each operation. `is_strict` False: a program of ones
+    over zeros has no effect there, as on the chip, instead of raising Misuse.
     """
 
     def __init__(self, sectors, sector_size=4096, image=None):
@@ -130,8 +130,8 @@ class NorFlash:
 def tear_at(done, bits=0):
     """Return a `tear`: `done` bytes of the operation are through, and of the next byte the zeros in `bits`.
 
-    An erase that is torn leaves its sector half erased: ones up to `done`, behind it the old bytes, each with the bits of
-    `bits` already set.
+    An erase that is torn leaves its sector half erased: ones up to `done`, behind it the old bytes, each with the bits
+    of `bits` already set.
     """
 
     def tear(image, start, length, data):

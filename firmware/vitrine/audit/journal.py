@@ -1,8 +1,8 @@
 """The journal: every event durable when `append` returns, sealed, in a ring over raw flash (SPEC.md section 8).
 
-Owns the order of writing and what is found again at a start. Synchronous, for the event loop's thread only; nothing here
-waits but for the flash itself. An append takes three programs (*about 1 ms*) as long as `tend` is called in idle time;
-without, an erase (*45 ms*) comes in between now and then.
+Owns the order of writing and what is found again at a start. Synchronous, for the event loop's thread only; nothing
+here waits but for the flash itself. An append takes three programs (*about 1 ms*) as long as `tend` is called in idle
+time; without, an erase (*45 ms*) comes in between now and then.
 """
 
 from micropython import const
@@ -174,6 +174,10 @@ class Journal:
     def is_authentic(self, count: int, tag: bytes) -> bool:
         """Tell whether the collector has said that it stored all below `count`."""
         return self._state.is_authentic(count, tag)
+
+    def acknowledged_tag(self) -> bytes:
+        """Return the tag of the acknowledgement that is kept: for a collector that does not know it."""
+        return self._state.acknowledged_tag()
 
     def release(self, count: int, tag: bytes) -> None:
         """Keep an authentic acknowledgement, durably: what is below `count` may be given up from now on."""

@@ -1,7 +1,7 @@
 """What leaves the lock, and what may be forgotten: sealed batches and their acknowledgement (SPEC.md section 9).
 
-The same bytes go over MQTT and by courier. Nothing is released on anybody's word but the collector's, under a key of its
-own; a broker or a phone that has taken a batch has released nothing.
+The same bytes go over MQTT and by courier. Nothing is released on anybody's word but the collector's, under a key of
+its own; a broker or a phone that has taken a batch has released nothing.
 """
 
 from micropython import const
@@ -57,10 +57,15 @@ class Outbox:
                 end = walk.sequence
                 break
             records.append([walk.sequence, walk.body, walk.tag])
-        content = cbor.encode(
-            [VERSION, self._lock_id, journal.epoch, start, end, journal.count, journal.head, records]
-        )
+        content = cbor.encode([VERSION, self._lock_id, journal.epoch, start, end, journal.count, journal.head, records])
         return cbor.encode([content, journal.batch_tag(content)]), end
+
+    def acknowledgement(self) -> "bytes | None":
+        """Return the acknowledgement that the lock keeps, None before the first: proof of what some collector has."""
+        journal = self._journal
+        if not journal.acknowledged:
+            return None
+        return cbor.encode([VERSION, journal.epoch, journal.acknowledged, journal.acknowledged_tag()])
 
     def acknowledge(self, data: bytes) -> int:
         """Take the bytes of an acknowledgement from anybody. Return RELEASED, STALE, FORGED or AHEAD.

@@ -134,7 +134,12 @@ def lost_range(body: bytes) -> "tuple[int, int, int, int] | None":
     limits = value.get(RANGE)
     lost_class = value.get(CLASS, -1)
     count = value.get(COUNT)
-    if not _fits(limits, _RANGE, 0, _U32) or not _fits(lost_class, _INT, -1, 2) or not _fits(count, _INT, 0, _U32):
+    if (
+        not limits
+        or not _fits(limits, _RANGE, 0, _U32)
+        or not _fits(lost_class, _INT, -1, 2)
+        or not _fits(count, _INT, 0, _U32)
+    ):
         return None
     return lost_class, limits[0], limits[1], count
 

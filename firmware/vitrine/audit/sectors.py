@@ -1,4 +1,4 @@
-"""The sectors of the journal's partition: which are in use, ready, dirty or bad, and how they pass from one to the next.
+"""The sectors of the journal's partition: which are in use, ready, dirty or bad, and how they get there.
 
 Owns headers, erasing, wear and read-back (SPEC.md 8.1); knows nothing of records. The device speaks MicroPython's block
 device protocol; it reports a failure by OSError or by a negative number, and both only make the sector suspect.
@@ -15,11 +15,13 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Protocol
 
+    Bytes = bytes | bytearray | memoryview
+
     class BlockDevice(Protocol):
         """What esp32.Partition offers."""
 
         def readblocks(self, __sector: int, __buffer: "bytearray | memoryview", __offset: int = ...) -> object: ...
-        def writeblocks(self, __sector: int, __data: "bytes | bytearray | memoryview", __offset: int = ...) -> object: ...
+        def writeblocks(self, __sector: int, __data: "Bytes", __offset: int = ...) -> object: ...
         def ioctl(self, __operation: int, __argument: int) -> "int | None": ...
 
 
@@ -73,8 +75,8 @@ class Sectors:
                 elif _is_opened(header) and int.from_bytes(header[24:28], "big") == epoch:
                     self.use[sector] = header[_OPENED]
                     self.first[sector] = int.from_bytes(header[20:24], "big")
-        # never used, or an erase was cut and took the number along: levelling keeps all numbers close, so any is good; the
-        # lowest one means that the sector is used next, and has a number of its own from then on
+        # never used, or an erase was cut and took the number along: levelling keeps all numbers close, so any is good;
+        # the lowest one means that the sector is used next, and has a number of its own from then on
         known = [self.wear[sector] for sector in range(self.count) if sector not in unknown]
         for sector in unknown:
             self.wear[sector] = min(known) if known else 0
@@ -92,7 +94,7 @@ class Sectors:
         head = bytearray(32)
         self.read(sector, _HEAD, head)
         header = self._header(sector)
-        if header is None or (header[_OPENED:] != self._ones[:16] and _short_crc(head) != header[18:20]):
+        if header is None or (header[_OPENED:] != self._ones[:16] and _short_crc(head) != bytes(header[18:20])):
             return None
         return bytes(head)
 
@@ -184,7 +186,7 @@ class Sectors:
             return False
         return True
 
-    def program(self, sector: int, offset: int, data: "bytes | bytearray | memoryview") -> bool:
+    def program(self, sector: int, offset: int, data: "Bytes") -> bool:
         """Program `data` (at most 256 bytes) into an erased place; True if it reads back right."""
         try:
             done = self._device.writeblocks(sector, data, offset)

@@ -91,6 +91,10 @@ class State:
         """Tell whether the collector has acknowledged all below `count`."""
         return constant_time_equal(tag, acknowledgement_tag(self._acknowledge_key, self._epoch, count))
 
+    def acknowledged_tag(self) -> bytes:
+        """Return the tag of the acknowledgement that is kept."""
+        return acknowledgement_tag(self._acknowledge_key, self._epoch, self.acknowledged)
+
     def acknowledge(self, count: int, tag: bytes) -> None:
         """Keep an authentic acknowledgement, durably. The caller has compared `count`."""
         self.acknowledged = count
@@ -119,10 +123,10 @@ class State:
         end = HEADER
         for offset in range(HEADER, self._sectors.size - CELL + 1, CELL):
             self._sectors.read(sector, offset, cell)
-            if cell == _BLANK:
+            if bytes(cell) == _BLANK:
                 continue
             end = offset + CELL
-            if cell == _WIPED:
+            if not any(cell):
                 continue
             kind = _KINDS - 1
             while kind and not checksum.is_right(cell, seed ^ kind):

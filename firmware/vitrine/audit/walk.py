@@ -4,8 +4,8 @@ from micropython import const
 
 from . import checksum
 from .record import CLASSES, MAX_BODY
-from .sectors import HEADER
 from .seal import TAG_SIZE
+from .sectors import HEADER
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
