@@ -9,8 +9,9 @@ Like libsodium it does not multiply by the cofactor. Nothing here holds a secret
 A fault (a glitch on the supply, a flipped bit) must not turn a refusal into a grant. The long computation is done
 once, but all that is decided from it is decided twice, from the inputs, by different code (`_first`, `_second`), and
 the two answers are joined without a branch. What a single fault could do to the computation is bound to its
-inputs: the hash is taken twice, the half-size scalars are multiplied back, and the steps of the point multiplication
-are counted, since one that ends early would leave the neutral point, which is what a good signature gives.
+inputs: the hash is taken twice, the half-size scalars are added up as they are used and multiplied back, and the
+steps of the point multiplication are counted, since one that ends early would leave the neutral point, which is what
+a good signature gives.
 """
 
 from .curve import ORDER, P, canonical_y, on_curve
@@ -101,8 +102,8 @@ class PublicKey:
     def _by_window(self, h: int, signature: bytes) -> tuple:
         """Compute c1 (S B - h A - R), to be neutral; return three differences, all 0 if it is.
 
-        The first two are those of the point. The third is of the computation itself: a wrong step count, half-size
-        scalars that do not belong to h, an R that is not on the curve, and coordinates that are all 0.
+        The first two are those of the point. The third is of the computation itself: a wrong step count, scalars used
+        that do not belong to h, an R that is not on the curve, and coordinates that are all 0.
         """
         ry = canonical_y(signature)
         rx = engine.x_of(ry, signature[31] >> 7)
@@ -116,8 +117,8 @@ class PublicKey:
         a_digits = wnaf(c0, length)
         r_digits = wnaf(abs(c1), length)
         r_window = engine.window(P - rx if c1 > 0 else rx, ry)
-        x, y, z, steps = engine.combine(s_bits, a_digits, self._window, r_digits, r_window)
-        guard = wnaf_steps(a_digits, r_digits) ^ steps
+        x, y, z, steps, a_used, r_used = engine.combine(s_bits, a_digits, self._window, r_digits, r_window)
+        guard = wnaf_steps(a_digits, r_digits) ^ steps | a_used ^ c0 | r_used ^ abs(c1)
         guard |= (c1 * h - c0) % (8 * ORDER) | ~c1 & 1
         guard |= rx & 1 ^ signature[31] >> 7
         if not z or not on_curve(rx, ry):

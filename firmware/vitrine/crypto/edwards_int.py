@@ -72,27 +72,31 @@ def window(x: int, y: int) -> list:
 
 
 def combine(s_bits: bytes, a_digits: bytes, a_window: list, r_digits: bytes, r_window: list) -> tuple:
-    """Return (X, Y, Z) of s B + a A + r R, and the number of point operations.
+    """Return (X, Y, Z) of s B + a A + r R, the number of point operations, and a and r as they were used.
 
     `s_bits` is from `scalar.comb_bits` for the base point's table, the digits are from `scalar.wnaf`, of equal length,
     the windows from `window`.
     """
     point = _NEUTRAL
-    steps = 0
+    steps = a_used = r_used = 0
     for i in range(len(a_digits) - 1, -1, -1):
         if steps:
             point = _doubled(point)
             steps += 1
-        if a_digits[i]:
-            point = _added_digit(point, a_window, a_digits[i])
+        digit = a_digits[i]
+        if digit:
+            point = _added_digit(point, a_window, digit)
+            a_used += (digit if digit < 16 else digit - 32) << i
             steps += 1
-        if r_digits[i]:
-            point = _added_digit(point, r_window, r_digits[i])
+        digit = r_digits[i]
+        if digit:
+            point = _added_digit(point, r_window, digit)
+            r_used += (digit if digit < 16 else digit - 32) << i
             steps += 1
         if i < BASE_COLUMNS:
             point = _added_column(point, BASE_TABLE, s_bits, i, BASE_TEETH)
             steps += 2
-    return point[0], point[1], point[2], steps
+    return point[0], point[1], point[2], steps, a_used, r_used
 
 
 def comb(s_bits: bytes, a_bits: bytes, a_table: bytes, teeth: int) -> tuple:

@@ -81,14 +81,14 @@ def _start(x: int, y: int) -> None:
 
 
 def combine(s_bits: bytes, a_digits: bytes, a_window: bytearray, r_digits: bytes, r_window: bytearray) -> tuple:
-    """Return (X, Y, Z) of s B + a A + r R, and the number of point operations.
+    """Return (X, Y, Z) of s B + a A + r R, the number of point operations, and a and r as they were used.
 
     `s_bits` is from `scalar.comb_bits` for the base point's table, the digits are from `scalar.wnaf`, of equal length,
     the windows from `window`.
     """
     memory = _memory
     _start(0, 1)
-    steps = 0
+    steps = a_used = r_used = 0
     for i in range(len(a_digits) - 1, -1, -1):
         a = a_digits[i]
         r = r_digits[i]
@@ -98,14 +98,16 @@ def combine(s_bits: bytes, a_digits: bytes, a_window: bytearray, r_digits: bytes
             steps += 1
         if a:
             _add_digit(a, a_window)
+            a_used += (a if a < 16 else a - 32) << i
             steps += 1
         if r:
             _add_digit(r, r_window)
+            r_used += (r if r < 16 else r - 32) << i
             steps += 1
         if i < BASE_COLUMNS:
             _add_column(BASE_TABLE, s_bits, i, BASE_TEETH, BASE_COLUMNS)
             steps += 2
-    return _get(field.X), _get(field.Y), _get(field.Z), steps
+    return _get(field.X), _get(field.Y), _get(field.Z), steps, a_used, r_used
 
 
 def comb(s_bits: bytes, a_bits: bytes, a_table: bytes, teeth: int) -> tuple:

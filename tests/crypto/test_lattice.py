@@ -1,0 +1,94 @@
+"""Inverses and half-size scalars, with and without the native steps; digits and their values."""
+
+from support import given, ints
+from vitrine.crypto.curve import ORDER, P
+from vitrine.crypto.ed25519 import engine
+from vitrine.crypto.lattice import halve, inverse
+from vitrine.crypto.scalar import comb_bits, comb_columns, comb_size, comb_teeth, wnaf, wnaf_length
+
+
+def bits(n):
+    n = abs(n)
+    count = 0
+    while n:
+        n >>= 1
+        count += 1
+    return count
+
+
+def check_halve(h):
+    for quotients in {None, engine.quotients}:
+        c0, c1 = halve(h, quotients)
+        assert (c0 - c1 * h) % (8 * ORDER) == 0
+        assert c1 & 1
+        assert c0 >= 0
+    return max(bits(c0), bits(c1))
+
+
+@given(ints(0, ORDER - 1))
+def test_halves_belong_to_h(h):
+    check_halve(h)
+
+
+def test_halves_of_edge_values():
+    values = [0, 1, 2, 7, 8, ORDER - 1, ORDER - 2, ORDER // 2, ORDER // 3, ORDER // 8]
+    for n in range(8, 253):
+        values.extend((1 << n, (1 << n) - 1, ORDER - (1 << n)))
+    for h in values:
+        if 0 <= h < ORDER:
+            check_halve(h)
+
+
+def test_halves_of_hashes_are_half_size():
+    """What makes it fast: for what a hash gives, both stay near 128 bits."""
+    h = 0x1B2B8324804FC1DF0B2B4D00993DFBD7A72F431806AD2FE478C4EE1B274A0EA0
+    longest = 0
+    for _ in range(100):
+        h = h * h % ORDER
+        longest = max(longest, check_halve(h))
+    assert longest < 145
+
+
+@given(ints(1, P - 1))
+def test_inverse(a):
+    for quotients in {None, engine.quotients}:
+        assert a * inverse(a, quotients) % P == 1
+
+
+def test_inverse_of_edge_values():
+    for a in (1, 2, 3, P - 1, P - 2, P // 2, (1 << 254) + 1, 1 << 28, (1 << 28) - 1, 1 << 56):
+        for quotients in {None, engine.quotients}:
+            assert a * inverse(a, quotients) % P == 1
+
+
+@given(ints(0, (1 << 254) - 1))
+def test_digits_add_up_and_are_sparse(n):
+    length = wnaf_length(n, -n)
+    digits = wnaf(n, length)
+    assert len(digits) == length
+    total = 0
+    last = -5
+    for i, digit in enumerate(digits):
+        if digit:
+            assert digit & 1 and digit < 32
+            assert i - last >= 5
+            last = i
+            total += (digit if digit < 16 else digit - 32) << i
+    assert total == n
+
+
+@given(ints(0, ORDER - 1), ints(2, 8))
+def test_comb_bits_add_up(n, teeth):
+    size = 2 * teeth * comb_columns(teeth)
+    signed = comb_bits(n, teeth)
+    assert len(signed) == (size + 7) // 8
+    total = 0
+    for i in range(size):
+        total += (1 if signed[i >> 3] >> (i & 7) & 1 else -1) << i
+    assert total in (n, n + ORDER)
+
+
+def test_table_sizes_tell_the_teeth():
+    for teeth in range(2, 10):
+        assert comb_teeth(comb_size(teeth)) == teeth
+    assert comb_size(6) == 6144
