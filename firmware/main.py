@@ -11,10 +11,11 @@ from vitrine.access.uses import Uses
 from vitrine.app.controller import Controller
 from vitrine.app.dispatch import Dispatch
 from vitrine.app.event_log import COUNT, DETAIL, FAULT, START, EventLog
+from vitrine.app.key_tables import KeyTables
 from vitrine.app.supervisor import RESTART, Supervisor
-from vitrine.crypto import ed25519
 from vitrine.door.settings import Settings, SettingsError
 from vitrine.drivers.clock import UNTRUSTED, Clock
+from vitrine.drivers.files import Files
 from vitrine.drivers.indicator import Indicator
 from vitrine.drivers.inputs import Inputs
 from vitrine.drivers.nvs import Blob
@@ -41,9 +42,9 @@ def identity():
         return None, Settings(), "identity:" + type(error).__name__
 
 
-def policy_of(provision):
+def policy_of(provision, tables):
     """Return the access policy of a provisioned lock, its issuers' keys checked and ready."""
-    keys = {issuer.kid: ed25519.PublicKey(issuer.public_key) for issuer in provision.issuers}
+    keys = {issuer.kid: tables.pin(issuer.public_key) for issuer in provision.issuers}
 
     def verify_issuer(issuer, message, signature):
         return keys[issuer.kid].verify(message, signature)
@@ -68,8 +69,19 @@ def build():
     indicator = Indicator(machine.Pin(board.LED), machine.Pin(board.BUZZER))
     events.add_sink(indicator.show)
     door = Controller(strike, inputs, settings, events, clock.ticks_ms)
-    policy = policy_of(provision) if provision else None
-    dispatch = Dispatch(policy, VerifiedTokens(), ed25519.verify, random_bytes, door, events, clock, indicator.identify)
+    tables = KeyTables(Files("keys"), lambda event, _detail: events.record(FAULT, {DETAIL: event}))
+    policy = policy_of(provision, tables) if provision else None
+    dispatch = Dispatch(
+        policy,
+        VerifiedTokens(),
+        tables.verify_holder,
+        tables.holder,
+        random_bytes,
+        door,
+        events,
+        clock,
+        indicator.identify,
+    )
 
     def radio_state():
         return provision is not None, clock.reading()[1] != UNTRUSTED
@@ -78,6 +90,7 @@ def build():
     supervisor = Supervisor(watchdog, events, machine.reset, clock.ticks_ms)
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     supervisor.add("ble", ble.run, RESTART, BLE_VOTE_MS)
+    supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", indicator.run, RESTART)
     return supervisor
 

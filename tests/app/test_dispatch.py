@@ -26,6 +26,7 @@ def test_a_holder_opens():
     assert len(body[1]) == 32 and answer[3] == 2 and len(answer[2]) == 16
     assert lab.door.moves == [UNLOCK]
     assert channel.has_proved
+    assert len(lab.remembered) == 1
     assert lab.events.records == []  # the controller records grants
 
 
@@ -66,7 +67,7 @@ def test_all_others_are_told_nothing_but_the_record_has_the_reason():
         assert (status, list(body)) == (REFUSED, [2]), name
         assert lab.events.reasons()[-1] == reason, name
         assert 16 not in lab.events.records[-1][1]
-        assert lab.door.moves == [] and not channel.has_proved
+        assert lab.door.moves == [] and not channel.has_proved and lab.remembered == []
 
 
 def test_a_refused_present_tells_nothing():

@@ -95,6 +95,7 @@ class Lab:
         self.door = Door()
         self.events = Events()
         self.identified = 0
+        self.remembered = []
         self._is_same_nonce = is_same_nonce
         self._drawn = 0
         provision = parse_provision(bytes.fromhex(VECTORS["provision"]))
@@ -104,6 +105,7 @@ class Lab:
             self.policy,
             VerifiedTokens(),
             self._verify,
+            self.remembered.append,
             self._random,
             self.door,
             self.events,

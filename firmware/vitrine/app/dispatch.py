@@ -41,13 +41,15 @@ class Dispatch:
     """What all channels of a lock share.
 
     `policy` is an access.policy.Policy, or None while the lock is unprovisioned; `verified` the lock's cache of
-    verified tokens; `lock` the app.controller.Controller; `clock` gives ticks_ms() and reading().
+    verified tokens; `remember_holder(public_key)` is told of each holder who has proved the key; `lock` the
+    app.controller.Controller; `clock` gives ticks_ms() and reading().
     """
 
-    def __init__(self, policy, verified, verify_holder, random_bytes, lock, events, clock, identify):
+    def __init__(self, policy, verified, verify_holder, remember_holder, random_bytes, lock, events, clock, identify):
         self.policy = policy
         self.verified = verified
         self.verify_holder = verify_holder
+        self.remember_holder = remember_holder
         self.random_bytes = random_bytes
         self.lock = lock
         self.events = events
@@ -152,7 +154,10 @@ class Channel:
             self.has_proved = True
         nonce = session.nonce
         if is_grant(decision):
-            if shared.lock.operate(action, decision, self._link):
+            is_done = shared.lock.operate(action, decision, self._link)
+            # after the strike has moved: nobody waits for what this computes
+            shared.remember_holder(decision.token.holder_key)
+            if is_done:
                 return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
             return REFUSED, {1: reasons.FAULT, 2: nonce}
         self._refused += 1
