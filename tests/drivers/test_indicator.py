@@ -76,6 +76,14 @@ def test_an_alarm_is_not_talked_over():
     play(scenario)
 
 
+def test_an_end_in_the_middle_of_a_tone_is_silent():
+    async def scenario(shown, watch):
+        shown.show(FORCED)
+        assert (await watch(20))[1] == (1, 3200)  # play() checks the rest
+
+    play(scenario)
+
+
 def test_a_stranger_gets_no_answer():
     assert indicator.pattern_of({1: 3, 4: 9}) is None
     assert indicator.pattern_of({1: 3, 4: 5, 16: False}) is None

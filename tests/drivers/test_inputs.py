@@ -48,6 +48,9 @@ def test_a_blip_is_not():
     for _ in range(100):
         chip.ms += 1
         assert not inputs.poll() and not inputs.rex_pressed
+    # nor is the next one, which starts its own debounce time
+    chip.set_input(REX, 0)
+    assert not inputs.poll()
 
 
 def test_chatter_cannot_hide_an_opening():

@@ -67,6 +67,7 @@ def test_release_is_at_once_and_stays():
             assert pass_time(chip, strike, 11000) == [0] * 11000
             strike.release()
             assert chip.used == 0, "a finished channel is given back"
+            assert chip.driver[NUMBER] == 0, "and the output is driven low, not left floating"
 
 
 def test_a_hung_firmware_lets_go_within_three_seconds():
@@ -210,27 +211,32 @@ def test_service_after_the_end_does_nothing():
 
 
 def test_a_failing_channel_leaves_it_off():
-    for failing in ("write_pulses", "wait_done"):
-        chip, strike = new()
-        kept = getattr(fake_chip.RMT, failing)
+    write_pulses, wait_done = fake_chip.RMT.write_pulses, fake_chip.RMT.wait_done
 
-        def fail(self, *_):
-            raise OSError(-1)
+    def start_and_fail(self, duration, data):
+        write_pulses(self, duration, data)
+        raise OSError(-1)
 
-        if failing == "write_pulses":
-            setattr(fake_chip.RMT, failing, fail)
-        try:
-            if failing == "write_pulses":
-                with raises(OSError):
-                    strike.energise(5000)
-            else:
-                strike.energise(5000)
-                setattr(fake_chip.RMT, failing, fail)
-                with raises(OSError):
-                    strike.release()
-        finally:
-            setattr(fake_chip.RMT, failing, kept)
-        assert chip.power(NUMBER) == 0 and not strike.is_energised
+    def fail(self):
+        raise OSError(-1)
+
+    chip, strike = new()
+    fake_chip.RMT.write_pulses = start_and_fail
+    try:
+        with raises(OSError):
+            strike.energise(5000)
+    finally:
+        fake_chip.RMT.write_pulses = write_pulses
+    assert chip.power(NUMBER) == 0 and not strike.is_energised
+    chip, strike = new()
+    strike.energise(5000)
+    fake_chip.RMT.wait_done = fail
+    try:
+        with raises(OSError):
+            strike.release()
+    finally:
+        fake_chip.RMT.wait_done = wait_done
+    assert chip.power(NUMBER) == 0 and not strike.is_energised
 
 
 def test_no_channel_at_all():

@@ -160,7 +160,6 @@ class Strike:
             return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=False, tx_carrier=carrier)
         except OSError:
             # no channel left: give up all of ours, running or not, and try once more
-            self._drive_low()
             self._give_up(True)
             return RMT(pin=self._pin, resolution_hz=_RESOLUTION_HZ, idle_level=False, tx_carrier=carrier)
 
