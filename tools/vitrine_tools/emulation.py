@@ -28,6 +28,7 @@ from .workspace import Workspace
 POWER_OFF_S: Final = 0.5
 BUTTON_S: Final = 0.3
 _WATCH_S = 0.5
+_MAX_KEYS = 64
 KEYS: Final = {"o": "open", "c": "close", "x": "rex", "f": "force", "p": "power-cut", "s": "status"}
 HELP: Final = (
     "keys: o pull the door open   c close it   x press the exit button   f force the door\n"
@@ -43,7 +44,7 @@ class Emulation:
         self._as_json = as_json
         self._end = asyncio.Event()
         self._begin_s = time.monotonic()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._keys: asyncio.Queue[str] = asyncio.Queue()
         self._radio = VirtualRadio()
         self._lock = EmulatedLock(
             self._radio,
@@ -59,7 +60,7 @@ class Emulation:
     async def run(self) -> None:
         """Start everything, wait for the end, stop everything; ToolError if the lock cannot run."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._end.set)
         async with AsyncExitStack() as stack:
             control = ControlServer(self._space.folder, self._obey)
@@ -78,10 +79,10 @@ class Emulation:
             self._introduce(bus_address)
             with listening(self._pressed) as has_keys:
                 if has_keys and not self._as_json:
-                    print(HELP, flush=True)
+                    self._print(HELP)
+                keys = asyncio.create_task(self._obey_keys())
                 await self._until_end()
-            for task in self._tasks:
-                task.cancel()
+                keys.cancel()
         if self._lock.ended is not None:
             self._keep_log()
             raise ToolError(f"the firmware ended ({self._lock.ended or 'main.py returned'}): see {self._space.log}")
@@ -113,13 +114,12 @@ class Emulation:
             return
         if self._space.token.exists():
             where = "" if self._space.folder == DEFAULT_FOLDER else f" --emulator {self._space.folder}"
-            print(
+            self._print(
                 f"\nOpen it from a second terminal:\n  {sys.argv[0]} unlock --lock {lock_id} "
-                f"--token {self._space.token} --key {self._space.holder}{where}\n",
-                flush=True,
+                f"--token {self._space.token} --key {self._space.holder}{where}\n"
             )
         else:
-            print("\nOpen it with a token of an issuer that it trusts: vitrine unlock\n", flush=True)
+            self._print("\nOpen it with a token of an issuer that it trusts: vitrine unlock\n")
 
     def _heard(self, record: dict[Any, Any]) -> None:
         line = describe(record)
@@ -128,21 +128,23 @@ class Emulation:
     def _pressed(self, key: str) -> None:
         if key == "q":
             self._end.set()
-        elif key == "h":
-            print(HELP, flush=True)
-        elif key in KEYS:
-            task = asyncio.get_running_loop().create_task(self._obey_key(KEYS[key]))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        elif self._keys.qsize() < _MAX_KEYS:
+            self._keys.put_nowait(key)
 
-    async def _obey_key(self, command: str) -> None:
-        try:
-            answer = await self._obey(command)
-        except ToolError as error:
-            self._say("hand", str(error), is_bad=True)
-            return
-        if command == "status":
-            print(status_text(answer), flush=True)
+    async def _obey_keys(self) -> None:
+        """Do what the keys say, one after the other."""
+        while True:
+            key = await self._keys.get()
+            if key == "h":
+                self._print(HELP)
+            elif key in KEYS:
+                try:
+                    answer = await self._obey(KEYS[key])
+                except ToolError as error:
+                    self._say("hand", str(error), is_bad=True)
+                else:
+                    if KEYS[key] == "status":
+                        self._print(status_text(answer))
 
     async def _obey(self, command: str) -> dict[str, Any]:
         """Do what a person at the case can do, and return the status after it."""
@@ -182,13 +184,24 @@ class Emulation:
         """Print one line of the timeline."""
         at_s = round(time.monotonic() - self._begin_s, 3)
         if self._as_json:
-            print(json.dumps({"at_s": at_s, "who": who, "what": what, "why": why, "bad": is_bad}), flush=True)
+            self._print(json.dumps({"at_s": at_s, "who": who, "what": what, "why": why, "bad": is_bad}))
             return
         line = Text(f"{time.strftime('%H:%M:%S')} ")
         line.append(f" {who:<9}", "bold")
         line.append(f" {what:<34}", "red" if is_bad else "")
         line.append(f" {why}".rstrip(), "dim")
-        Console(highlight=False).print(line, soft_wrap=True)
+        self._print(line)
+
+    def _print(self, line: str | Text) -> None:
+        """Print for whoever reads; when nobody does any more, end."""
+        try:
+            if isinstance(line, Text):
+                Console(highlight=False).print(line, soft_wrap=True)
+            else:
+                print(line)
+            sys.stdout.flush()
+        except OSError:
+            self._end.set()
 
     def _keep_log(self) -> None:
         self._space.log.write_text(self._lock.last_words(1000) + "\n")
@@ -206,6 +219,7 @@ def _status(lock: EmulatedLock, lock_id: str) -> dict[str, Any]:
 
 
 def status_text(status: dict[str, Any]) -> str:
+    """Return a status, as the control socket gives it, in one line for a person."""
     strike = "energised (the bolt is free)" if status["strike"] else "without current (the bolt holds)"
     power = "" if status["power"] else "; no power"
     phones = f"{status['phones']} phone{'' if status['phones'] == 1 else 's'} connected"

@@ -34,6 +34,7 @@ SETTINGS: Final = {
     "pull_ms": Setting(5, 150, 20, 1000),
     "hold_duty_pct": Setting(6, 40, 10, 100),
     "debounce_ms": Setting(7, 30, 5, 200),
+    "advertise_ms": Setting(8, 100, 20, 1000),
 }
 _NAME_OF_KEY = {setting.key: name for name, setting in SETTINGS.items()}
 

@@ -1,0 +1,70 @@
+"""The folder of an emulated lock: made once, found again, never mixed up."""
+
+import stat
+import time
+
+import pytest
+
+from vitrine_tools import keys, provisioning, tokens, verify, workspace
+from vitrine_tools.errors import ToolError
+from vitrine_tools.keys import PrivateKey
+from vitrine_tools.protocol import Reason
+from vitrine_tools.provisioning import Issuer, Provision
+
+
+def verdict(space):
+    situation = verify.Situation(now_s=int(time.time()), provision=space.record)
+    return verify.verify(space.token.read_bytes(), situation).reason
+
+
+def test_the_first_start_makes_everything(tmp_path):
+    space = workspace.prepare(tmp_path / "a" / "b", None, None, "CET-1CEST,M3.5.0,M10.5.0/3")
+    assert stat.S_IMODE(space.folder.stat().st_mode) == 0o700
+    assert (space.record.lock_id, space.record.zone) == ("case-12", "CET-1CEST,M3.5.0,M10.5.0/3")
+    assert space.is_new_record and verdict(space) == Reason.Granted
+    holder = keys.load_private(space.holder).public
+    assert tokens.parse(space.token.read_bytes()).claims.holder == holder
+    assert keys.load_public(space.folder / "holder.pub.pem") == holder
+
+
+def test_the_next_start_finds_it_again_with_a_fresh_token(tmp_path):
+    first = workspace.prepare(tmp_path, "case-7", None, "UTC0")
+    before = first.token.read_bytes()
+    assert workspace.prepare(tmp_path, "case-7", None, "UTC0").is_new_record  # there is no flash yet
+    first.flash.touch()
+    again = workspace.prepare(tmp_path, None, None, "UTC0")
+    assert again.record == first.record and not again.is_new_record
+    assert again.token.read_bytes() != before and verdict(again) == Reason.Granted
+
+
+def test_a_folder_is_one_lock(tmp_path):
+    workspace.prepare(tmp_path, "case-7", None, "UTC0")
+    with pytest.raises(ToolError, match="holds the lock case-7: give another folder for case-8"):
+        workspace.prepare(tmp_path, "case-8", None, "UTC0")
+
+
+def test_a_record_of_ones_own(tmp_path):
+    issuer = Issuer(
+        public_key=PrivateKey.generate().public, name="s", scopes=("unlock",), audiences=("case-3",), max_lifetime_s=9
+    )
+    record = Provision(lock_id="case-3", issuers=(issuer,), provisioned_at_s=0)
+    (tmp_path / "record").write_bytes(record.to_bytes())
+    workspace.prepare(tmp_path / "lock", None, None, "UTC0")
+    (tmp_path / "lock" / "flash.bin").touch()
+    space = workspace.prepare(tmp_path / "lock", None, tmp_path / "record", "UTC0")
+    assert space.record == record and space.is_new_record
+    assert not space.token.exists()  # this folder's issuer is not one of the lock's
+    assert not workspace.prepare(tmp_path / "lock", None, None, "UTC0").is_new_record
+
+
+@pytest.mark.parametrize("name", ["issuer.pem", "provision.cbor"])
+def test_damaged_files_are_named(tmp_path, name):
+    workspace.prepare(tmp_path, None, None, "UTC0")
+    (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(ToolError, match=name if name.endswith("pem") else "not a provisioning record"):
+        workspace.prepare(tmp_path, None, None, "UTC0")
+
+
+def test_the_default_lock_has_a_valid_record(tmp_path):
+    space = workspace.prepare(tmp_path, None, None, "UTC0")
+    assert provisioning.parse(space.record.to_bytes()) == space.record
