@@ -22,7 +22,9 @@ _CRC = const(28)
 _KEY = const(0)
 _ACKNOWLEDGEMENT = const(1)
 _LOSS = const(2)  # and 3 and 4: one kind for each class
-_KINDS = const(5)
+# What the seed is inverted with for each kind. A CRC's start acts like its first 4 bytes of data, so any two of these
+# differ in 16 bits: no few flipped bits make one kind of cell of another.
+_MASKS = (0, 0x0F0F0F0F, 0x33333333, 0x55555555, 0x3C3C3C3C)
 _BLANK = b"\xff" * 32
 _WIPED = bytes(32)
 _HEAD = bytes(32)
@@ -128,8 +130,8 @@ class State:
             end = offset + CELL
             if not any(cell):
                 continue
-            kind = _KINDS - 1
-            while kind and not checksum.is_right(cell, seed ^ kind):
+            kind = len(_MASKS) - 1
+            while kind and not checksum.is_right(cell, seed ^ _MASKS[kind]):
                 kind -= 1
             if kind:
                 self._take_note(kind, int.from_bytes(cell[_COUNT:_CRC], "big"), bytes(cell[:KEY_SIZE]))
@@ -152,7 +154,7 @@ class State:
     def _take_key(self, place: "tuple[int, int]", flips: int) -> bool:
         cell = bytearray(CELL)
         self._sectors.read(place[0], place[1], cell)
-        is_key = checksum.mend(cell, self._sectors.seed(place[0]) ^ _KEY, flips)
+        is_key = checksum.mend(cell, self._sectors.seed(place[0]) ^ _MASKS[_KEY], flips)
         if is_key:
             if self.key is not None:
                 wipe(self.key)
@@ -201,7 +203,7 @@ class State:
         cell = bytearray(CELL)
         cell[:KEY_SIZE] = payload
         cell[_COUNT:_CRC] = count.to_bytes(4, "big")
-        checksum.close(cell, self._sectors.seed(self._sector) ^ kind)
+        checksum.close(cell, self._sectors.seed(self._sector) ^ _MASKS[kind])
         place = (self._sector, self._end)
         self._end += CELL
         is_right = self._sectors.program(place[0], place[1], cell)

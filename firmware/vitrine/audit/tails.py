@@ -31,7 +31,8 @@ class Tail:
 class Found:
     """What the newest sector of each class says: `tails`, the newest record, and what the head is made of.
 
-    `first` is the count when the newest sector was opened. All records from there on are in these sectors.
+    `first` is the count when the newest sector was opened: all records from there on are in these sectors, and those
+    before it had been written. `body` and `tag` are of record `last` if it is in them, else empty.
     """
 
     def __init__(self, sectors: "Sectors", limit: int = _NO_LIMIT) -> None:
@@ -47,6 +48,7 @@ class Found:
             if sector >= 0 and sectors.first[sector] >= self.first:
                 self.first = sectors.first[sector]
                 self._head = sectors.head(sector)
+        self.last = self.first - 1
         # no more than these fit into so many sectors, whatever their numbers say
         self._tags = bytearray(TAG_SIZE * CLASSES * ((sectors.size - HEADER) // size_in_flash(1)))
         for tail in self.tails:

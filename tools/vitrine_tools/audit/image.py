@@ -20,6 +20,8 @@ _HEADER = 64
 _CELL = 32
 _KEY_SIZE = 24
 _STATE = 3
+_KEY_MASK = 0
+_ACKNOWLEDGEMENT_MASK = 0x0F0F0F0F
 _AROUND = 26
 _BLANK = b"\xff" * 16
 _MAX_FILE = 16 << 20
@@ -121,9 +123,9 @@ def _opened_as(sector: bytes, epoch: int) -> int | None:
     return sector[16] if is_right and sector[24:28] == epoch.to_bytes(4, "big") else None
 
 
-def _cells(sector: bytes, kind: int) -> list[tuple[int, bytes]]:
+def _cells(sector: bytes, mask: int) -> list[tuple[int, bytes]]:
     """Return (count, payload) of the cells of one kind."""
-    seed = int.from_bytes(sector[28:32], "big") ^ kind
+    seed = int.from_bytes(sector[28:32], "big") ^ mask
     cells = [sector[at : at + _CELL] for at in range(_HEADER, len(sector) - _CELL + 1, _CELL)]
     return [(int.from_bytes(c[24:28], "big"), c[:_KEY_SIZE]) for c in cells if _crc(c[:28], seed) == c[28:]]
 
@@ -132,13 +134,13 @@ def _keys(sector: bytes, keys: Keys) -> list[int]:
     """Return the counts whose key is in a cell: it is the key if it seals as the key does."""
     return [
         count
-        for count, key in _cells(sector, 0)
+        for count, key in _cells(sector, _KEY_MASK)
         if count <= _MAX_COUNT and hmac.digest(key, b"vitrine/batch", "sha256")[:TAG_SIZE] == keys.batch_tag(count, b"")
     ]
 
 
 def _acknowledgements(sector: bytes, keys: Keys) -> list[int]:
-    return [count for count, tag in _cells(sector, 1) if tag[:TAG_SIZE] == keys.acknowledgement_tag(count)]
+    return [count for count, tag in _cells(sector, _ACKNOWLEDGEMENT_MASK) if tag[:TAG_SIZE] == keys.acknowledgement_tag(count)]
 
 
 def _records(number: int, sector: bytes, keys: Keys, limit: int, rubble: list[Place]) -> list[Place]:
