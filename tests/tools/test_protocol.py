@@ -48,9 +48,9 @@ def test_actions_bounds_and_uuids_are_the_specs():
         assert uuid[:8] in section("## 4. BLE") and uuid[8:] == protocol.SERVICE_UUID[8:]
 
 
-def test_door_settings_are_the_specs():
+def test_settings_are_the_specs():
     table = {}
-    for key, name, default, bounds in rows(section("## 6. Door settings"), 4):
+    for key, name, default, bounds in rows(section("## 6. "), 4):
         least, most = bounds.split(" to ")
         table[name] = provisioning.Setting(int(key), int(default), int(least), int(most))
     assert table == provisioning.SETTINGS

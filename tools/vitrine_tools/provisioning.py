@@ -18,7 +18,7 @@ NO_USES: Final = bytes.fromhex("010058c223be")  # the count of uses before the f
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One door setting: its key in the record, its default and its bounds."""
+    """One setting: its key in the record, its default and its bounds."""
 
     key: int
     default: int
@@ -115,7 +115,7 @@ def parse(data: bytes) -> Provision:
     if version is not VERSION:
         raise ProvisionError(f"a provisioning record of version {version!r}; this program knows version {VERSION}")
     if not isinstance(door, dict) or not door.keys() <= _NAME_OF_KEY.keys():
-        raise ProvisionError("the door settings are not a map of known settings")
+        raise ProvisionError("the settings are not a map of known ones")
     provision = Provision(
         lock_id=_text(lock_id, "the lock id"),
         groups=_texts(groups, "the groups"),
@@ -170,7 +170,7 @@ def _check(provision: Provision) -> None:
     for name, value in provision.door.items():
         setting = SETTINGS.get(name)
         if setting is None:
-            raise ProvisionError(f"{name!r} is not a door setting: use one of {', '.join(SETTINGS)}")
+            raise ProvisionError(f"{name!r} is not a setting: use one of {', '.join(SETTINGS)}")
         _number(value, name, setting.least, setting.most)
     _number(provision.provisioned_at_s, "the time of provisioning", 0, 2**32 - 1)
 
