@@ -17,9 +17,28 @@ from . import event_log as log
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Protocol
 
     from vitrine.access.decision import Decision
+    from vitrine.access.token import Token
     from vitrine.door.settings import Settings
+
+    class StrikeDriver(Protocol):
+        deadline_ms: "int | None"
+
+        def energise(self, on_ms: int) -> None: ...
+        def release(self) -> None: ...
+        def service(self) -> None: ...
+
+    class InputsDriver(Protocol):
+        @property
+        def door_closed(self) -> bool: ...
+        @property
+        def rex_pressed(self) -> bool: ...
+        def poll(self) -> bool: ...
+        def wake(self) -> None: ...
+        async def changed(self, timeout_ms: int) -> None: ...
+
 
 # run() looks at the inputs this often at least; they may ask for less
 _IDLE_MS = const(1000)
@@ -28,20 +47,16 @@ _EVENT_OF = {states.LOCK: states.LOCK_GRANTED, states.UNLOCK: states.UNLOCK_GRAN
 
 
 class Unauthorised(Exception):
-    """The machine asked for the strike without a grant or the exit button: a fault, by glitch or by mistake."""
+    """The strike was to move for no grant, no token or no exit button: a fault, by glitch or by mistake."""
 
 
 class Controller:
-    """Controller(strike, inputs, settings, events, ticks_ms).
-
-    strike: energise(on_ms), release(), service(), deadline_ms. inputs: poll(), changed(timeout_ms), wake(),
-    door_closed, rex_pressed. settings: door.settings.Settings. events: app.event_log.EventLog.
-    """
+    """The door's one owner. `strike` and `inputs`: drivers.strike.Strike and drivers.inputs.Inputs, or their like."""
 
     def __init__(
         self,
-        strike,
-        inputs,
+        strike: "StrikeDriver",
+        inputs: "InputsDriver",
         settings: "Settings",
         events: "log.EventLog",
         ticks_ms: "Callable[[], int]",
@@ -53,7 +68,7 @@ class Controller:
         self._was_pressed = inputs.rex_pressed
         strike.release()
         self._state = fsm.initial(settings, inputs.door_closed, ticks_ms())
-        self._record(log.DOOR_STATE_CHANGE, {log.SOURCE: self._state.source})
+        self._record(log.DOOR_STATE_CHANGE, {})
 
     @property
     def lock_state(self) -> int:
@@ -72,8 +87,8 @@ class Controller:
         closed). Synchronous, so that nothing comes between the decision and the strike. Never raises: a fault releases
         the strike, is recorded and returns False, as does anything that is no grant.
         """
-        event = _EVENT_OF.get(operation)
-        if event is None or not is_grant(decision):
+        event = _EVENT_OF.get(operation, -1)
+        if event < 0 or not is_grant(decision):
             return False
         # whatever comes of it, run() has new deadlines to sleep until
         self._inputs.wake()
@@ -87,7 +102,7 @@ class Controller:
             return False
         return True
 
-    async def run(self, vote) -> None:
+    async def run(self, vote: "Callable[[], None]") -> None:
         """Follow the door for ever. `vote` is called at least every second."""
         try:
             while True:
@@ -152,7 +167,7 @@ class Controller:
         elif action[0] == states.RAISE_ALARM:
             self._record(log.DOOR_LOCK_ALARM, {log.ALARM: action[1]})
 
-    def _record(self, kind: int, fields) -> None:
+    def _record(self, kind: int, fields: "dict[int, Any]") -> None:
         fields[log.LOCK_STATE] = self._state.lock_state
         fields[log.DOOR_STATE] = self._state.door_state
         self._events.record(kind, fields)
@@ -171,7 +186,9 @@ class Controller:
         self._events.fault("controller", error)
 
 
-def _describe_token(fields, token) -> None:
+def _describe_token(fields: "dict[int, Any]", token: "Token | None") -> None:
+    if token is None:
+        raise Unauthorised
     for key, value in ((log.SUB, token.sub), (log.CTI, token.cti), (log.REF, token.ref), (log.KID, token.kid)):
         if value is not None:
             fields[key] = value

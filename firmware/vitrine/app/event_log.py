@@ -12,7 +12,10 @@ from vitrine.codec import cbor
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
+
+    class ClockDriver(Protocol):
+        def reading(self) -> tuple[int, int]: ...
 
     Record = dict[int, Any]
 
@@ -53,13 +56,13 @@ DETAIL_MAX = const(32)
 
 
 class EventLog:
-    """EventLog(clock): `clock` gives reading() -> (Unix seconds, time state).
+    """Stamps by `clock`, whose reading() is (Unix seconds, time state).
 
     count: events recorded since start. head: 32 bytes, SHA-256(head before ‖ encoded record), zeros at start.
     dropped: how many sinks failed.
     """
 
-    def __init__(self, clock) -> None:
+    def __init__(self, clock: "ClockDriver") -> None:
         self._clock = clock
         self._kept: "list[Any]" = [None] * KEPT
         self._sinks: "list[Callable[[Record], None]]" = []

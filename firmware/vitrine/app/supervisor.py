@@ -16,8 +16,12 @@ from .event_log import DETAIL, DETAIL_MAX, FAULT
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Protocol
 
     from .event_log import EventLog
+
+    class WatchdogDriver(Protocol):
+        def feed(self) -> None: ...
 
     TaskFunction = Callable[["Vote"], Awaitable[None]]
 
@@ -57,13 +61,10 @@ class Vote:
 
 
 class Supervisor:
-    """Supervisor(watchdog, events, reset, ticks_ms).
-
-    watchdog: feed(). events: app.event_log.EventLog. reset: resets the chip; on the chip it does not return.
-    """
+    """Runs what was added. `reset` resets the chip; on the chip it does not return."""
 
     def __init__(
-        self, watchdog, events: "EventLog", reset: "Callable[[], None]", ticks_ms: "Callable[[], int]"
+        self, watchdog: "WatchdogDriver", events: "EventLog", reset: "Callable[[], None]", ticks_ms: "Callable[[], int]"
     ) -> None:
         self._watchdog = watchdog
         self._events = events

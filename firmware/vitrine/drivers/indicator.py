@@ -11,6 +11,7 @@ from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Pattern = tuple[int, tuple[tuple[int, int, int], ...]]
@@ -67,7 +68,7 @@ class Indicator:
         """Show where this lock is."""
         self._play(IDENTIFY)
 
-    async def run(self, vote) -> None:
+    async def run(self, vote: "Callable[[], None] | None") -> None:
         """Play what show() and identify() ask for. Silent and dark whenever it ends."""
         try:
             while True:
