@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 READ_MAX = const(64)  # the longest topic we know, or the payload of an acknowledgement
-_SKIP_MAX = const(65_536)  # of what is longer, so much is read past; then the connection ends
+_SKIP_MAX = const(1 << 20)  # of what is longer, so much is read past; then the connection ends
 _PIECES_MAX = const(16)  # single bytes in a row: an endless length field
 _PIECE = const(256)
 _POLL_MS = const(50)  # sleep no longer than this: whoever closes is not kept waiting

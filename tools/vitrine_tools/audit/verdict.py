@@ -124,10 +124,10 @@ def _records(connection: sa.Connection, row: Any) -> list[Record]:
     query = sa.select(columns.sequence, columns.body, columns.tag).where(
         columns.journal == row.id, columns.sequence < row.covered
     )
-    return [Record(*values) for values in connection.execute(query.order_by(columns.sequence)).tuples()]
+    return [Record(*values) for values in connection.execute(query.order_by(columns.sequence))]
 
 
 def _witnesses(connection: sa.Connection, row: Any) -> list[Witness]:
     columns = tables.heads.c
     query = sa.select(columns.count, columns.head).where(columns.journal == row.id, columns.count <= row.covered)
-    return [Witness(*values) for values in connection.execute(query).tuples()]
+    return [Witness(*values) for values in connection.execute(query)]

@@ -213,9 +213,7 @@ class _JournalUpdate:
                     records.c.journal == self._id,
                     records.c.sequence.between(new[0].sequence, new[-1].sequence),
                 )
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         rows = []
         for record in new:
@@ -261,9 +259,7 @@ class _JournalUpdate:
 
     def _cover(self, ranges: list[tuple[int, int]]) -> None:
         """Raise `covered` by ranges [first, to) that are accounted for, and by those that came early."""
-        kept = list(
-            self._connection.execute(sa.select(early.c.first, early.c.to).where(early.c.journal == self._id)).tuples()
-        )
+        kept = list(self._connection.execute(sa.select(early.c.first, early.c.to).where(early.c.journal == self._id)))
         left = []
         for first, to in sorted(kept + ranges):
             if first <= self._covered:

@@ -1,0 +1,143 @@
+"""The sync path of a lock without door and radio: journal (flash in RAM), outbox, sync, link. Runs on MicroPython.
+
+Started by sync_process.py. Lines of JSON: commands on standard input, what happens on standard output.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from binascii import hexlify, unhexlify
+
+from support.nor_flash import NorFlash
+from vitrine.app.sync import Sync
+from vitrine.audit.journal import Journal, provision
+from vitrine.audit.outbox import Outbox
+from vitrine.links.mqtt import MqttLink
+from vitrine.links.mqtt_settings import parse
+
+
+def tell(**fields):
+    print(json.dumps(fields))
+
+
+class Link(MqttLink):
+    """Tells when it tries."""
+
+    tries = 0
+
+    def open(self):
+        super().open()
+        self.tries += 1
+        tell(event="link", state="open", tries=self.tries)
+
+
+class Clock:
+    def reading(self):
+        return int(time.time()), 1
+
+    def ticks_ms(self):
+        return time.ticks_ms()
+
+
+class Store:
+    data = None
+
+    def load(self):
+        return self.data
+
+    def save(self, data):
+        self.data = data
+
+
+class Events:
+    """Stands for app.event_log: every record goes into the journal, and wakes the sync."""
+
+    def __init__(self, journal):
+        self.journal = journal
+        self.sink = None
+
+    def record(self, kind, fields=None):
+        record = dict(fields or {})
+        record[1] = kind
+        record[2], record[3] = int(time.time()), 1
+        self.journal.append(record)
+        if 15 in record:
+            tell(event="fault", detail=record[15], count=record.get(14))
+        if self.sink:
+            self.sink(record)
+
+
+class Gap:
+    """How long the event loop was away, at most: a ticker of 2 ms."""
+
+    def __init__(self):
+        self.worst_us = 0
+
+    async def run(self):
+        before = time.ticks_us()
+        while True:
+            await asyncio.sleep_ms(2)
+            now = time.ticks_us()
+            self.worst_us = max(self.worst_us, time.ticks_diff(now, before) - 2000)
+            before = now
+
+
+async def main():
+    setup = json.loads(sys.stdin.readline())
+    flash, store = NorFlash(setup["sectors"]), Store()
+    provision(flash, store, setup["epoch"], unhexlify(setup["first_key"]), unhexlify(setup["acknowledge_key"]))
+    journal = Journal(flash, store, Clock())
+    outbox = Outbox(journal, setup["lock"])
+    events = Events(journal)
+    link = Link(parse(unhexlify(setup["mqtt"])), setup["lock"])
+    state = [1, 1, 1]
+    sync = Sync(journal, outbox, link, events, lambda: tuple(state), os.urandom, setup["heartbeat_s"])
+    for _ in range(setup["backlog"]):
+        journal.append(operation(0))
+    gap = Gap()
+    asyncio.create_task(gap.run())
+    commands = asyncio.StreamReader(sys.stdin)
+    if setup["watch"]:
+        asyncio.create_task(watch(journal))
+    events.sink = sync.wake
+    task = asyncio.create_task(sync.run(lambda: None))
+    tell(event="ready")
+    while True:
+        line = await commands.readline()
+        if not line:
+            break
+        command = json.loads(line)
+        if command["do"] == "unlock":
+            for i in range(command["times"]):
+                events.record(2, operation(i))
+                await asyncio.sleep_ms(0)
+        elif command["do"] == "state":
+            state[:] = command["state"]
+            sync.wake(None)
+        elif command["do"] == "gap":
+            tell(event="gap", ms=gap.worst_us / 1000)
+            gap.worst_us = 0
+        elif command["do"] == "count":
+            tell(event="count", count=journal.count, acknowledged=journal.acknowledged, head=hexlify(journal.head))
+        elif command["do"] == "batch":
+            batch, to = outbox.batch(command["start"], 4096)
+            tell(event="batch", data=hexlify(batch), to=to)
+    task.cancel()
+
+
+def operation(i):
+    return {1: 2, 2: int(time.time()), 3: 1, 4: 0, 5: 1, 6: 7, 7: b"person-%03d" % i, 8: bytes(16), 13: b"issuer-7"}
+
+
+async def watch(journal):
+    before = -1
+    while True:
+        if journal.acknowledged != before:
+            before = journal.acknowledged
+            tell(event="acknowledged", count=before)
+        await asyncio.sleep_ms(5)
+
+
+asyncio.run(main())
