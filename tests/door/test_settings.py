@@ -30,7 +30,7 @@ def test_each_bound():
 
 
 def test_unknown_keys():
-    for key in (0, 8, -1, True, None, "unlock_ms", b"1"):
+    for key in (0, 9, -1, True, None, "unlock_ms", b"1"):
         with raises(SettingsError):
             Settings({key: 500})
 
