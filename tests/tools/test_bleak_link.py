@@ -186,6 +186,12 @@ async def test_values_over_the_mtu_are_refused(air):
     assert lock.longest_write == 0
 
 
+async def test_reads(air):
+    await air.add("case-12")
+    async with BleakClient(await bleak_link.find_lock("case-12", LIMIT_S)) as client:
+        assert await client.read_gatt_char("00002a00-0000-1000-8000-00805f9b34fb") == b"case-12"  # GAP device name
+
+
 async def test_no_chunk_comes_after_stop_notify(air):
     await air.add("case-12")
     device = await bleak_link.find_lock("case-12", LIMIT_S)

@@ -57,6 +57,14 @@ def test_a_record_of_ones_own(tmp_path):
     assert not workspace.prepare(tmp_path / "lock", None, None, "UTC0").is_new_record
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("")
+    tmp_path.chmod(0o755)
+    with pytest.raises(ToolError, match="other files"):
+        workspace.prepare(tmp_path, None, None, "UTC0")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755 and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("name", ["issuer.pem", "provision.cbor"])
 def test_damaged_files_are_named(tmp_path, name):
     workspace.prepare(tmp_path, None, None, "UTC0")

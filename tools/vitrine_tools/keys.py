@@ -119,24 +119,24 @@ class PrivateKey:
 
 
 def write_new(path: Path, data: bytes, *, mode: int, is_forced: bool = False) -> None:
-    """Write `data` to `path` whole or not at all; KeyFileError if it exists and is not forced, or cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write `data` to `path`; KeyFileError if it exists and is not forced, or cannot be written.
+
+    What is overwritten is replaced whole. The file has its final mode from the start: a key must not be readable by
+    others even for a moment.
+    """
+    target = path.with_name(f".{path.name}.{os.getpid()}") if is_forced else path
     try:
-        if not is_forced and path.exists():
-            raise KeyFileError(f"{path} is already there: choose another name, or overwrite it with --force")
-        # created with its final mode: a key must not be readable by others even for a moment
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
             if is_forced:
-                temporary.replace(path)
-            else:
-                os.link(temporary, path)  # fails if another process made it meanwhile; rename would replace it
-        finally:
-            temporary.unlink(missing_ok=True)
+                target.replace(path)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
     except FileExistsError as error:
         raise KeyFileError(f"{path} is already there: choose another name, or overwrite it with --force") from error
     except OSError as error:

@@ -5,7 +5,7 @@
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from . import cbor, cose, keys, names
@@ -159,11 +159,6 @@ def parse(data: bytes) -> Token:
     except cbor.CborError as error:
         raise TokenError(f"not a token: the claims are not CBOR as it must be ({error})") from None
     return Token(data, _read_claims(payload), kid, sign1)
-
-
-def with_identity(claims: Claims, cti: bytes) -> Claims:
-    """Return the same claims as another token."""
-    return replace(claims, cti=cti)
 
 
 def _check_for_issuing(claims: Claims) -> None:

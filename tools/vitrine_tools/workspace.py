@@ -14,6 +14,7 @@ from .errors import ToolError
 DEFAULT_LOCK_ID: Final = "case-12"
 _GROUP: Final = "group:demo"
 _TOKEN_S: Final = 86_400
+_ISSUER = "issuer.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,12 @@ def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: st
     """Make or find the folder's content and issue a fresh token; ToolError if it does not fit what is asked for."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / _ISSUER).exists():
+            raise ToolError(f"{folder} has other files in it: give a folder that is empty or an emulator's")
         folder.chmod(0o700)  # it holds private keys, and the control socket that opens the door
     except OSError as error:
         raise ToolError(f"cannot make the folder {folder}: {error.strerror}") from error
-    issuer, holder = _key(folder / "issuer.pem"), _key(folder / "holder.pem")
+    issuer, holder = _key(folder / _ISSUER), _key(folder / "holder.pem")
     path = folder / "provision.cbor"
     stored = keys.read_file(path, "provisioning record") if path.exists() else b""
     if own_record is not None:

@@ -113,9 +113,10 @@ class RemoteDevice:
         connection = self._connection
         if connection is not None:
             try:
-                await connection.disconnect()
-            except core.BaseBumbleError:
-                self._disconnected()  # it has ended meanwhile
+                async with asyncio.timeout(_GATT_LIMIT_S):
+                    await connection.disconnect()
+            except (core.BaseBumbleError, TimeoutError):
+                self._disconnected()  # it has ended meanwhile, or nobody is there to end it with
 
     async def write(self, path: str, value: bytes, options: dict[str, Variant]) -> None:
         """Write a characteristic or descriptor, with response unless the caller asks for a command."""
