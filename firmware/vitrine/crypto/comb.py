@@ -65,7 +65,7 @@ def _write(table: bytearray, group: list) -> None:
     products = [1]
     for _, point in group:
         products.append(products[-1] * point[2] % P)
-    rest = inverse(products[-1], engine.quotients) % P
+    rest = inverse(products[-1], engine.reduced) % P
     for i in range(len(group) - 1, -1, -1):
         index, (x, y, z, _) = group[i]
         z_inverse = rest * products[i] % P

@@ -92,7 +92,7 @@ class PublicKey:
         x, y, z, steps = engine.comb(s_bits, comb_bits(h, teeth), self._table, teeth)
         if not z:
             return _NO_CLAIM
-        z_inverse = inverse(z, engine.quotients)
+        z_inverse = inverse(z, engine.reduced)
         return (
             (canonical_y(signature) * z - y) % P,
             x * z_inverse % P & 1 ^ signature[31] >> 7,
@@ -111,7 +111,7 @@ class PublicKey:
             return _NO_CLAIM
         if self._window is None:
             self._window = engine.window(self.point[0], self.point[1])
-        c0, c1 = halve(h, engine.quotients)
+        c0, c1 = halve(h, engine.reduced)
         s_bits = comb_bits(c1 * int.from_bytes(signature[32:], "little") % ORDER, BASE_TEETH)
         length = wnaf_length(c0, c1)
         a_digits = wnaf(c0, length)

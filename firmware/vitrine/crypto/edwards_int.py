@@ -12,7 +12,7 @@ from .base_table import BASE_TABLE
 from .curve import D2, SQRT_M1, D, P
 from .scalar import BASE_COLUMNS, BASE_TEETH, ENTRY_SIZE, comb_columns
 
-quotients = None  # Euclid's algorithm on leading digits pays in native code only
+reduced = None  # lattice_viper.py
 WINDOW_ENTRIES = const(8)  # odd multiples of a variable point, for 5-bit signed digits
 
 

@@ -8,10 +8,10 @@ from . import field_viper as field
 from .base_table import BASE_TABLE
 from .curve import D2, SQRT_M1, D, P
 from .field_viper import SLOT_SIZE, pack, pick, run, unpack
-from .lattice_viper import quotients
+from .lattice_viper import reduced
 from .scalar import BASE_COLUMNS, BASE_TEETH, comb_columns
 
-__all__ = ("added", "comb", "combine", "doubled", "quotients", "window", "x_of")
+__all__ = ("added", "comb", "combine", "doubled", "reduced", "window", "x_of")
 
 WINDOW_SIZE = 8 * 4 * SLOT_SIZE
 
