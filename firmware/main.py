@@ -86,7 +86,7 @@ def build():
     def radio_state():
         return provision is not None, clock.reading()[1] != UNTRUSTED
 
-    ble = BleLink(dispatch, events, provision.lock_id if provision else "", radio_state)
+    ble = BleLink(dispatch, events, provision.lock_id if provision else "", settings.advertise_ms, radio_state)
     supervisor = Supervisor(watchdog, events, machine.reset, clock.ticks_ms)
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     supervisor.add("ble", ble.run, RESTART, BLE_VOTE_MS)

@@ -45,7 +45,17 @@ _testing.install(link, flash)
 import vfs
 
 roms = [(path, "/rom/%d" % i) for i, path in enumerate(setup["path"])]
-mounts = [(vfs.VfsPosix(path), point) for path, point in roms]
+
+
+def code_system(path):
+    """A folder of sources or .mpy, or a ROMFS image, from which bytecode runs in place as it does from flash."""
+    if path.endswith(".romfs"):
+        with open(path, "rb") as image:
+            return vfs.VfsRom(image.read())
+    return vfs.VfsPosix(path)
+
+
+mounts = [(code_system(path), point) for path, point in roms]
 vfs.umount("/")
 for system, point in mounts:
     vfs.mount(system, point, readonly=True)
@@ -94,5 +104,6 @@ except Exception as problem:
     error = repr(problem)
 link.send("ended", {"error": error})
 while True:
-    link.wait()
     link.pump()
+    _clock.clock.idle(None)
+    link.wait()

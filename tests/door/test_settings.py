@@ -11,6 +11,7 @@ BOUNDS = {
     5: ("pull_ms", 20, 1000),
     6: ("hold_duty_pct", 10, 100),
     7: ("debounce_ms", 5, 200),
+    8: ("advertise_ms", 20, 1000),
 }
 
 

@@ -18,6 +18,7 @@ _BOUNDS = {
     5: ("pull_ms", 150, 20, 1000),
     6: ("hold_duty_pct", 40, 10, 100),
     7: ("debounce_ms", 30, 5, 200),
+    8: ("advertise_ms", 100, 20, 1000),
 }
 
 
@@ -26,7 +27,7 @@ class SettingsError(ValueError):
 
 
 class Settings:
-    """unlock_ms, hold_ms, relock_ms, ajar_ms, pull_ms, hold_duty_pct, debounce_ms: integers within their bounds."""
+    """unlock_ms, hold_ms, relock_ms, ajar_ms, pull_ms, hold_duty_pct, debounce_ms, advertise_ms: integers in bounds."""
 
     unlock_ms: int
     hold_ms: int
@@ -35,6 +36,7 @@ class Settings:
     pull_ms: int
     hold_duty_pct: int
     debounce_ms: int
+    advertise_ms: int
 
     def __init__(self, differing: "dict[Any, Any] | None" = None) -> None:
         """Take the settings that differ from their default, by SPEC.md's keys; raise SettingsError for any other."""

@@ -35,7 +35,6 @@ TOTAL_MS = 15_000
 EVICT_AFTER_MS = 1_000
 # NimBLE has 4 connections; the last is kept free so that a new phone can always knock.
 PEERS_MAX = 3
-ADVERTISE_MS = 100
 # The advertisement is made anew at least this often: its state bits follow the clock, and a lost one comes back.
 READVERTISE_MS = 10_000
 _NOTIFY_TRIES = 40
@@ -90,11 +89,12 @@ class Peer:
 class BleLink:
     """The lock's BLE server. `state()` returns (is_provisioned, is_time_known) for the advertisement."""
 
-    def __init__(self, dispatch: "Dispatch", events, lock_id: str, state) -> None:
+    def __init__(self, dispatch: "Dispatch", events, lock_id: str, advertise_ms: int, state) -> None:
         self._dispatch = dispatch
         self._clock = dispatch.clock
         self._events = events
         self._lock_id = lock_id
+        self._advertise_ms = advertise_ms
         self._state = state
         self._peers: "list[Peer]" = []
 
@@ -129,7 +129,7 @@ class BleLink:
         advertisement, scan_response = self._advertisement()
         try:
             connection = await aioble.advertise(
-                ADVERTISE_MS * 1000,
+                self._advertise_ms * 1000,
                 adv_data=advertisement,
                 resp_data=scan_response,
                 timeout_ms=READVERTISE_MS,

@@ -21,8 +21,8 @@ class Cast:
     thief: PrivateKey = field(default_factory=PrivateKey.generate)
     now_s: int = field(default_factory=lambda: int(time.time()))
 
-    def provision(self) -> Provision:
-        """What the lock is told about itself and about whom it trusts."""
+    def provision(self, **settings: int) -> Provision:
+        """What the lock is told about itself and about whom it trusts; `settings` are those of SPEC.md section 6."""
         issuer = Issuer(
             public_key=self.issuer.public,
             name="store-7",
@@ -36,7 +36,7 @@ class Cast:
             issuers=(issuer,),
             provisioned_at_s=self.now_s,
             zone="CET-1CEST,M3.5.0,M10.5.0/3",
-            door={"unlock_ms": 4000},
+            door={"unlock_ms": 4000} | settings,
         )
 
     def token(self, *, audience: str = GROUP, age_s: int = 0, signer: PrivateKey | None = None) -> bytes:
