@@ -33,6 +33,10 @@ class Clock:
         self._offset_us = now_us - utime.ticks_us()
         self.boot_us = now_us - uptime_us
         self.epoch_us = epoch_us
+        link.on("early:rtc", self._on_rtc)
+
+    def _on_rtc(self, message):
+        self.epoch_us = message["epoch"]
 
     def now_us(self):
         if self.is_virtual:

@@ -45,7 +45,14 @@ class BoardQueue(core.IOQueue):
         self.map[0] = [None, None, None]
 
     def wait_io_event(self, dt):
-        """Wait at most dt milliseconds (-1: for ever) for a stream or the hardware; push the tasks it wakes."""
+        """Wait at most dt milliseconds (-1: until there is a task) for a stream or the hardware; push what it wakes."""
+        if dt >= 0:
+            self._wait(dt)
+        else:
+            while core._task_queue.peek() is None:
+                self._wait(dt)
+
+    def _wait(self, dt):
         if self.link.pump():
             return  # a callback may have made a task ready: let the loop look again
         if not clock.is_virtual:

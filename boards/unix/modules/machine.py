@@ -177,13 +177,8 @@ class RTC:
         link.send("rtc_memory", {"v": RTC._memory.hex()}, is_passive=True)
 
 
-def _rtc_event(message):
-    clock.epoch_us = message["epoch"]
-
-
 def _rtc_memory_event(message):
     RTC._memory = bytes.fromhex(message["v"])
 
 
-link.on("early:rtc", _rtc_event)
 link.on("early:rtc_memory", _rtc_memory_event)

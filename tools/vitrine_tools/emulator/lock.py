@@ -48,7 +48,7 @@ class EmulatedLock:
     """One lock. `async with EmulatedLock(radio, flash=path, provision=blob, virtual=True) as lock:`
 
     flash: its file, made if it does not exist. provision: the record to store before the first start.
-    firmware: folder with boot.py, main.py and vitrine (sources or .mpy). deps: folder with third-party packages.
+    firmware: folder with boot.py, main.py and vitrine (sources or .mpy), or a ROMFS image of it. deps: folder with third-party packages.
     rtc_s: Unix time of the RTC at the start (None: as after a power cut, 2000-01-01). is_time_trusted: a technician has
     set it, and left the mark that the firmware looks for. battery: RTC and mark survive a power cut.
     uptime_ms: what the tick counters start from at each boot; close to 2**30 to test their wrap-around.
@@ -108,6 +108,7 @@ class EmulatedLock:
         self._reply_number = 0
         self._cut_after = -1
         self._crashes = 0
+        self._failure: Exception | None = None
         self._is_bolt_stuck = False
         self._door_closed = True
         self.set_door(True)
@@ -245,6 +246,7 @@ class EmulatedLock:
             if not self._quiet.is_set():
                 await self._wait_quiet()
                 rounds = 0
+            self._check()
             if self._radio.activity != settled_activity:
                 settled_activity = self._radio.activity
                 rounds = _SETTLE_ROUNDS
@@ -261,7 +263,7 @@ class EmulatedLock:
         while not self._quiet.is_set():
             try:
                 await asyncio.wait_for(self._quiet.wait(), 0.25)
-                return
+                continue  # it may have been for a moment only, in a reset
             except TimeoutError:
                 pass
             if self._restarting is not None and self._restarting.done() and not self._restarting.cancelled():
@@ -345,6 +347,19 @@ class EmulatedLock:
                 self._quiet.clear()
 
     def _on_message(self, message: dict) -> None:
+        try:
+            self._handle(message)
+        except Exception as error:  # noqa: BLE001
+            # On the event loop nobody would see it: whoever waits for the firmware is told instead.
+            self._failure = error
+            self._quiet.set()
+            self._changed.set()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise EmulatorError(f"the emulator failed: {self._failure!r}\n{self.last_words()}") from self._failure
+
+    def _handle(self, message: dict) -> None:
         if self.is_virtual:
             self.clock.step_to(message["t"])
             if "fed" in message:
@@ -391,8 +406,6 @@ class EmulatedLock:
             self._changed.set()
         elif op == "ended":
             self.ended = message["error"]
-            self._is_idle = True
-            self._quiet.set()
             self._changed.set()
         elif not self._hardware.handle(message) and not self._lock_radio.handle(message) and op != "booted":
             raise EmulatorError(f"unknown message from the firmware: {op}")
@@ -436,6 +449,7 @@ class EmulatedLock:
                 checked += 1
                 if predicate(self.events[checked - 1]):
                     return self.events[checked - 1]
+            self._check()
             if self.ended is not None:
                 raise EmulatorError(f"the firmware of {self.name} has ended\n{self.last_words()}")
             self._changed.clear()
@@ -449,6 +463,7 @@ class EmulatedLock:
         """Wait (in real time) until the lock is on the air."""
         deadline = time.monotonic() + limit_s
         while not self._lock_radio.is_advertising:
+            self._check()
             if self.ended is not None or time.monotonic() > deadline:
                 raise EmulatorError(f"{self.name} does not advertise\n{self.last_words()}")
             await asyncio.sleep(0.005)

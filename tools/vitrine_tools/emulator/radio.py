@@ -2,7 +2,7 @@
 
 What LocalLink leaves out is added here: an advertisement reaches only those who listen; a scan response is its own
 packet; only one of two phones that answer the same advertisement gets the connection; a lost peer is a supervision
-time-out. A lock in virtual time advertises whenever somebody begins to listen, so that BLE takes no virtual time.
+time-out. A lock in virtual time advertises as soon as somebody begins to listen, so that BLE takes no virtual time.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from bumble.link import LocalLink
 from bumble.transport.common import AsyncPipeSink
 
 ADV_DELAY_MS = 10  # the random part of each advertising interval (Bluetooth Core, vol 6, part B, 4.4.2.2)
+HCI_UNIT_US = 625
 SUPERVISION_TIMEOUT = 0x08
 
 
@@ -86,15 +87,16 @@ class VirtualRadio(LocalLink):
 class LockAdvertiser(LegacyAdvertiser):
     """Advertises under the public address, at the interval asked for plus the standard's random delay.
 
-    In virtual time it advertises when somebody begins to listen.
+    In virtual time it also advertises when somebody begins to listen. Bumble's own hosts may start it through HCI as well.
     """
 
     is_virtual = False
+    is_connectable = True
 
     def begin(self, interval_us: int, data: bytes, scan_response: bytes, is_connectable: bool) -> None:
         self.stop()
         self.own_address_type = Address.PUBLIC_DEVICE_ADDRESS
-        self.interval_s = interval_us / 1e6
+        self.advertising_interval_min = interval_us // HCI_UNIT_US
         self.advertising_data = data
         self.scan_response_data = scan_response
         self.is_connectable = is_connectable
@@ -105,9 +107,7 @@ class LockAdvertiser(LegacyAdvertiser):
 
     def _on_timer_fired(self) -> None:
         self.send_advertising_data()
-        if self.is_virtual:
-            return
-        delay_s = self.interval_s + random.uniform(0, ADV_DELAY_MS / 1000)
+        delay_s = self.advertising_interval_min * HCI_UNIT_US / 1e6 + random.uniform(0, ADV_DELAY_MS / 1000)
         self.timer_handle = asyncio.get_running_loop().call_later(delay_s, self._on_timer_fired)
 
     def send_advertising_data(self) -> None:
