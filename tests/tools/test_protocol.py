@@ -39,8 +39,11 @@ def test_ops_and_statuses_are_the_specs():
 
 def test_actions_bounds_and_uuids_are_the_specs():
     text = section("## 3. Session")
-    assert "Action: 0 lock, 1 unlock (Matter LockOperationTypeEnum), 128 hold" in text
-    assert [int(action) for action in Action] == [0, 1, 128]
+    assert (
+        "Action: 0 lock, 1 unlock (Matter LockOperationTypeEnum), 128 hold (unlock for the hold time), 129 courier"
+        in text
+    )
+    assert [int(action) for action in Action] == [0, 1, 128, 129]
     assert f"A request has at most {protocol.MAX_REQUEST} bytes, an answer at most {protocol.MAX_ANSWER}." in text
     assert "Time state: " + ", ".join(f"{n} {name}" for n, name in enumerate(protocol.TIME_STATES)) in text
     assert protocol.SERVICE_UUID in section("## 4. BLE")

@@ -57,6 +57,7 @@ class Action(IntEnum):
     LOCK = 0
     UNLOCK = 1
     HOLD = 128
+    COURIER = 129
 
 
 class Reason(IntEnum):

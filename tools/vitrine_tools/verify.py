@@ -10,7 +10,7 @@ from .keys import PublicKey
 from .protocol import Action, Reason
 from .provisioning import Issuer, Provision
 
-SCOPE_OF_ACTION = {Action.LOCK: "unlock", Action.UNLOCK: "unlock", Action.HOLD: "hold"}
+SCOPE_OF_ACTION = {Action.LOCK: "unlock", Action.UNLOCK: "unlock", Action.HOLD: "hold", Action.COURIER: "courier"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ def unlock(
     emulator: Annotated[
         Path | None, typer.Option(help="folder of a running `vitrine emulate` (default: build/emulator if it runs)")
     ] = None,
+    courier: Annotated[
+        Path | None, typer.Option(help="file in which to carry the lock's records to a collector, and its answer back")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Open a lock, as a phone does. Exit status 1 if the lock refuses."""
@@ -42,24 +45,33 @@ def unlock(
     _choose_radio(emulator)
     logging.getLogger("bleak").setLevel(logging.CRITICAL)  # what matters comes as an exception
     try:
-        outcome = asyncio.run(_open(lock, token_bytes, holder, Action[action.upper()], uv, timeout))
+        outcome, carried = asyncio.run(_open(lock, token_bytes, holder, Action[action.upper()], uv, timeout, courier))
     except (LinkError, ProtocolError) as error:
         raise ToolError(f"no answer to rely on from {lock} ({error}): go nearer and try again") from error
     if as_json:
-        output.print_json({"lock": lock, **outcome.to_json()})
+        output.print_json({"lock": lock, **outcome.to_json(), "courier": carried and asdict(carried)})
     elif outcome.is_granted:
         output.print_line(_granted_text(lock, outcome))
     else:
         output.print_problem(f"{lock} refused: {_reason_text(outcome)}")
+    if carried is not None and not as_json:
+        output.print_line(_carried_text(carried, courier))
     raise typer.Exit(0 if outcome.is_granted else 1)
 
 
 async def _open(
-    lock_id: str, token: bytes, holder: "PrivateKey", action: "Action", is_user_verified: bool, timeout_s: float
-) -> "Outcome":
+    lock_id: str,
+    token: bytes,
+    holder: "PrivateKey",
+    action: "Action",
+    is_user_verified: bool,
+    timeout_s: float,
+    bag: Path | None,
+) -> "tuple[Outcome, Carried | None]":
     import time
 
     from ..ble import bleak_link
+    from ..courier import visit
     from ..phone import Phone
 
     begin_s = time.perf_counter()
@@ -67,10 +79,12 @@ async def _open(
     found_s = time.perf_counter()
     async with await bleak_link.BleakLink.connect(device, timeout_s) as link:
         connected_s = time.perf_counter()
-        outcome = await Phone(link, lock_id).open(token, holder, action=action, is_user_verified=is_user_verified)
+        phone = Phone(link, lock_id)
+        outcome = await phone.open(token, holder, action=action, is_user_verified=is_user_verified)
+        carried = await visit(phone, lock_id, token, holder, bag) if bag is not None else None
     outcome.timings_ms["find"] = (found_s - begin_s) * 1000
     outcome.timings_ms["connect"] = (connected_s - found_s) * 1000
-    return outcome
+    return outcome, carried
 
 
 def _choose_radio(folder: Path | None) -> None:
@@ -91,6 +105,11 @@ def _granted_text(lock_id: str, outcome: "Outcome") -> str:
     door = protocol.state_name(protocol.DOOR_STATES, outcome.door_state)
     total_ms = outcome.timings_ms.get("total", 0)
     return f"{lock_id} {done} ({door}); found in {outcome.timings_ms['find']:.0f} ms, opened in {total_ms:.0f} ms"
+
+
+def _carried_text(carried: "Carried", bag: Path | None) -> str:
+    rest = "" if carried.is_complete or not carried.batches else "; there is more at the lock"
+    return f"{carried.batches} batches of records are in {bag}, {carried.delivered} acknowledgements delivered{rest}"
 
 
 def _reason_text(outcome: "Outcome") -> str:
