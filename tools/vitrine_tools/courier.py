@@ -3,15 +3,19 @@
 The file is a sequence of CBOR arrays [lock id, message] (SPEC.md 3.2); the messages are what goes over MQTT.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from . import cbor, keys, names
 from .audit import sealed
-from .errors import ToolError
+from .errors import LinkError, ToolError
+from .phone import Phone
+from .protocol import Action, Op, ProtocolError, Status
 
 MAX_BAG: Final = 64 * 1024 * 1024
+VISIT_S: Final = 8.0  # a lock ends a connection after 15 s, and the person wants to go on
 _MAX_ITEM: Final = sealed.MAX_BATCH + 64
 
 
@@ -66,3 +70,79 @@ def _end_of(data: bytes, at: int, path: Path) -> int:
         size = int.from_bytes(data[end + 1 : end + 1 + width], "big") if width else info
         end += 1 + width + size
     return end
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a visit to a lock came to."""
+
+    batches: int
+    delivered: int
+    is_complete: bool  # nothing was left at the lock
+
+
+async def visit(phone: Phone, lock_id: str, token: bytes, holder: keys.PrivateKey, path: Path) -> Carried:
+    """Deliver the bag's acknowledgements for a lock, then take along its records, as much as the connection lasts.
+
+    A token without the scope `courier` can still deliver. The bag is replaced at the end: a visit that fails costs
+    another visit, as nothing is released by it. Raises LinkError, ProtocolError, BagError, KeyFileError.
+    """
+    bag = load(path)
+    kept, delivered = [], 0
+    for item in bag:
+        if item.lock_id == lock_id and _is_acknowledgement(item.message):
+            status, _ = await phone.ask(Op.COURIER, {2: item.message})
+            delivered += 1
+            if status != Status.REFUSED:
+                continue  # the lock has it, or a later one
+        kept.append(item)
+    new, is_complete = await _take_along(phone, lock_id, token, holder)
+    save(path, kept + [item for item in new if item not in kept])
+    batches = sum(1 for item in new if not _is_acknowledgement(item.message))
+    return Carried(batches, delivered, is_complete)
+
+
+async def _take_along(phone: Phone, lock_id: str, token: bytes, holder: keys.PrivateKey) -> tuple[list[Item], bool]:
+    hello = await phone.hello()
+    await phone.present(token)
+    acted = await phone.act(Action.COURIER, token=token, holder=holder, nonce=hello.nonce)
+    if acted.status != Status.OK:
+        return [], False
+    items: list[Item] = []
+    start: int | None = None
+    end_s = time.monotonic() + VISIT_S
+    while time.monotonic() < end_s:
+        try:
+            status, body = await phone.ask(Op.COURIER, {1: start})
+        except LinkError:
+            break  # out of reach: what is in the bag is good, the rest is for the next visit
+        message = body.get(1) if isinstance(body, dict) else None
+        if status != Status.OK or not isinstance(message, bytes):
+            raise ProtocolError("the lock does not hand over what it granted")
+        batch = _read_batch(message)
+        if isinstance(body.get(2), bytes):
+            items.append(Item(lock_id, body[2]))
+        items.append(Item(lock_id, message))
+        if batch.to >= batch.count:
+            return items, True
+        if start is not None and batch.to <= start:
+            raise ProtocolError("the lock hands over the same records again and again")
+        start = batch.to
+    return items, False
+
+
+def _is_acknowledgement(message: bytes) -> bool:
+    try:
+        return isinstance(sealed.read(message), sealed.Acknowledgement)
+    except sealed.SealError:
+        return False
+
+
+def _read_batch(message: bytes) -> sealed.Batch:
+    try:
+        batch = sealed.read(message)
+    except sealed.SealError as error:
+        raise ProtocolError(f"the lock handed over what is no batch: {error}") from None
+    if not isinstance(batch, sealed.Batch):
+        raise ProtocolError("the lock handed over what is no batch")
+    return batch

@@ -20,7 +20,7 @@ _ALARMS: Final = {
     8: "opened under duress",
 }
 _SOURCES: Final = {1: "by hand", 4: "by itself", 5: "exit button", 7: "phone"}
-_OPERATIONS: Final = {0: "lock", 1: "unlock", 128: "hold open"}
+_OPERATIONS: Final = {0: "lock", 1: "unlock", 128: "hold open", 129: "take records along"}
 _DOOR: Final = {
     0: "door opened",
     1: "door closed",
@@ -70,7 +70,7 @@ def _operation(record: dict[int, Any]) -> str:
     lock_state = record.get(17)
     if record.get(5) == 0:
         return "locked" if lock_state in (1, None) else "lock asked for"
-    return "held open" if record.get(5) == 128 else "UNLOCKED"
+    return {128: "held open", 129: "records handed to a courier"}.get(record.get(5, 1), "UNLOCKED")
 
 
 def _lock_state(record: dict[int, Any]) -> str:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 LOCK = const(0)  # actions: Matter LockOperationTypeEnum, and our hold
 UNLOCK = const(1)
 HOLD = const(128)
-_SCOPE_OF = {LOCK: scopes.UNLOCK, UNLOCK: scopes.UNLOCK, HOLD: scopes.HOLD}
+COURIER = const(129)  # moves nothing: the holder may take sealed records along
+_SCOPE_OF = {LOCK: scopes.UNLOCK, UNLOCK: scopes.UNLOCK, HOLD: scopes.HOLD, COURIER: scopes.COURIER}
 
 TIME_TRUSTED = const(1)
 TIME_COASTING = const(2)

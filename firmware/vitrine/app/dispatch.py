@@ -8,7 +8,9 @@ from micropython import const
 
 from vitrine.access import reasons
 from vitrine.access.decision import is_accepted, is_grant
+from vitrine.access.policy import COURIER as COURIER_ACTION
 from vitrine.access.session import Session
+from vitrine.audit.outbox import FORGED
 from vitrine.codec import cbor
 
 TYPE_CHECKING = const(0)
@@ -20,14 +22,17 @@ REQUEST_BOUND = 768  # a 512-byte token or a proof with room to spare
 ANSWER_BOUND = 512
 
 OK, REFUSED, BUSY, MALFORMED = 0, 1, 2, 3
-HELLO, PRESENT, ACT, STATUS, IDENTIFY = 0, 1, 2, 3, 4
+HELLO, PRESENT, ACT, STATUS, IDENTIFY, COURIER = 0, 1, 2, 3, 4, 5
 
 # Each further guess must cost the attacker a new connection.
 MALFORMED_LIMIT = 3
 REFUSED_LIMIT = 4
 IDENTIFY_PAUSE_MS = 5000
 
+COURIER_BATCH_MAX = 448  # with the acknowledgement beside it an answer is full
+
 # SPEC.md section 7
+_LOCK_OPERATION = 2
 _LOCK_OPERATION_ERROR = 3
 _IDENTIFIED = 132
 _SOURCE_REMOTE = 7
@@ -56,6 +61,7 @@ class Dispatch:
         self.clock = clock
         self.identify = identify
         self.identified_ms = None
+        self.outbox = None  # an audit.outbox.Outbox, on a lock that has a journal
 
     def channel(self, link: int) -> "Channel":
         """Open the request path of one new connection over `link` (SPEC.md section 7, field 18)."""
@@ -75,6 +81,7 @@ class Channel:
         self._malformed = 0
         self._refused = 0
         self._accepted = False
+        self._is_courier = False
         self._unrecorded = None  # a refused present: its act may still show who it was
         self.has_proved = False
 
@@ -117,6 +124,8 @@ class Channel:
             return self._present(session, body)
         if op == ACT:
             return self._act(session, body)
+        if op == COURIER:
+            return self._courier(body)
         if body is not None:
             raise Malformed
         if op == HELLO:
@@ -153,6 +162,10 @@ class Channel:
         if decision.is_authentic:
             self.has_proved = True
         nonce = session.nonce
+        if is_grant(decision) and action == COURIER_ACTION:
+            self._is_courier = True
+            self._record(_LOCK_OPERATION, decision.reason, action, decision)
+            return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
         if is_grant(decision):
             is_done = shared.lock.operate(action, decision, self._link)
             # after the strike has moved: nobody waits for what this computes
@@ -190,6 +203,30 @@ class Channel:
         shared.events.record(_IDENTIFIED, {6: _SOURCE_REMOTE, 18: self._link})
         return OK, None
 
+    def _courier(self, body) -> "tuple[int, Any]":
+        """Hand over sealed records, or take the collector's acknowledgement from whoever brings it (SPEC.md 3.2)."""
+        if type(body) is not dict or len(body) != 1:
+            raise Malformed
+        outbox = self._dispatch.outbox
+        if 2 in body:
+            if type(body[2]) is not bytes:
+                raise Malformed
+            if outbox is not None and outbox.acknowledge(body[2]) != FORGED:
+                return OK, None
+            self._refused += 1
+            return REFUSED, None
+        start = body.get(1, False)
+        if start is not None and type(start) is not int:
+            raise Malformed
+        if outbox is None or not self._is_courier:
+            self._refused += 1
+            return REFUSED, None
+        answer = {1: outbox.batch(start, COURIER_BATCH_MAX)[0]}
+        kept = outbox.acknowledgement() if start is None else None
+        if kept is not None:
+            answer[2] = kept
+        return OK, answer
+
     def _record_present(self) -> None:
         """Put a refused present on record that no act has followed."""
         decision, self._unrecorded = self._unrecorded, None
@@ -197,7 +234,13 @@ class Channel:
             self._record_refusal(decision.reason, None, decision)
 
     def _record_refusal(self, reason, operation, decision, more=None) -> None:
-        fields = {4: reason, 6: _SOURCE_REMOTE, 12: reasons.error_code(reason), 18: self._link}
+        fields = {12: reasons.error_code(reason)}
+        if more:
+            fields.update(more)
+        self._record(_LOCK_OPERATION_ERROR, reason, operation, decision, fields)
+
+    def _record(self, kind, reason, operation, decision, more=None) -> None:
+        fields = {4: reason, 6: _SOURCE_REMOTE, 18: self._link}
         if operation is not None:
             fields[5] = operation
         if decision is not None and decision.token is not None:
@@ -209,7 +252,7 @@ class Channel:
                 fields[16] = True
         if more:
             fields.update(more)
-        self._dispatch.events.record(_LOCK_OPERATION_ERROR, fields)
+        self._dispatch.events.record(kind, fields)
 
 
 def _parse(request: bytes) -> "tuple[int, int, Any]":

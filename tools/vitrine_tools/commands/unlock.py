@@ -8,6 +8,7 @@ import typer
 from . import output
 
 if TYPE_CHECKING:
+    from ..courier import Carried
     from ..keys import PrivateKey
     from ..phone import Outcome
     from ..protocol import Action
@@ -31,6 +32,7 @@ def unlock(
     """Open a lock, as a phone does. Exit status 1 if the lock refuses."""
     import asyncio
     import logging
+    from dataclasses import asdict
 
     from .. import keys, names, tokens
     from ..errors import LinkError, ToolError
@@ -81,7 +83,8 @@ async def _open(
         connected_s = time.perf_counter()
         phone = Phone(link, lock_id)
         outcome = await phone.open(token, holder, action=action, is_user_verified=is_user_verified)
-        carried = await visit(phone, lock_id, token, holder, bag) if bag is not None else None
+        has_proved = outcome.is_granted or outcome.reason is not None
+        carried = await visit(phone, lock_id, token, holder, bag) if bag is not None and has_proved else None
     outcome.timings_ms["find"] = (found_s - begin_s) * 1000
     outcome.timings_ms["connect"] = (connected_s - found_s) * 1000
     return outcome, carried
