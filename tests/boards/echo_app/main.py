@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import time
 
 import aioble
 import bluetooth
@@ -42,6 +43,8 @@ async def answer(request, answers):
             continue
         elif data == b"mtu":
             data = str(await connection.exchange_mtu(200))
+        elif data == b"block":
+            time.sleep_ms(100)  # as a signature check would: interrupts are served, tasks are not
         elif data == b"reset":
             machine.reset()
         elif data == b"count":
