@@ -197,6 +197,7 @@ def granted(probed, case, table, by_verify=True):
             return probed.verdict(*case) == probed.GRANT or (by_verify and probed.verify(*case) is True)
         key = probed.PublicKey.__new__(probed.PublicKey)
         key.raw, key.point, key._window, key._table = table
+        key._scratch = None
         return key.verdict(*case[1:]) == probed.GRANT or (by_verify and key.verify(*case[1:]) is True)
     except Exception:
         return False

@@ -1,10 +1,10 @@
 """Inverses and half-size scalars, with and without the native steps; digits and their values."""
 
 from support import given, ints
-from vitrine.crypto.curve import ORDER, P
+from vitrine.crypto.curve import ORDER, SMALL_ORDER_Y, P, canonical_y, is_below_order, is_refused
 from vitrine.crypto.ed25519 import engine
 from vitrine.crypto.lattice import halve, inverse
-from vitrine.crypto.scalar import comb_bits, comb_columns, comb_size, comb_teeth, wnaf, wnaf_length
+from vitrine.crypto.scalar import DIGITS, Marks, comb_bits, comb_columns, comb_size, comb_teeth, wnaf
 
 
 def bits(n):
@@ -61,11 +61,15 @@ def test_inverse_of_edge_values():
             assert a * inverse(a, native) % P == 1
 
 
-@given(ints(0, (1 << 254) - 1))
+@given(ints(0, (1 << 255) - 1))
 def test_digits_add_up_and_are_sparse(n):
-    length = wnaf_length(n, -n)
-    digits = wnaf(n, length)
-    assert len(digits) == length
+    digits = bytearray(b"\xff" * DIGITS)
+    length = wnaf(n, digits)
+    native = bytearray(b"\xff" * DIGITS)
+    assert engine.wnaf(n, native) == length
+    assert native == digits
+    used = Marks()
+    used.clear()
     total = 0
     last = -5
     for i, digit in enumerate(digits):
@@ -73,8 +77,12 @@ def test_digits_add_up_and_are_sparse(n):
             assert digit & 1 and digit < 32
             assert i - last >= 5
             last = i
+            used.mark(digit, i)
             total += (digit if digit < 16 else digit - 32) << i
-    assert total == n
+    assert total == n == used.value()
+    assert length == last + 1 or n == length == 0
+    used.clear()
+    assert used.value() == 0
 
 
 @given(ints(0, ORDER - 1), ints(2, 8))
@@ -86,6 +94,36 @@ def test_comb_bits_add_up(n, teeth):
     for i in range(size):
         total += (1 if signed[i >> 3] >> (i & 7) & 1 else -1) << i
     assert total in (n, n + ORDER)
+
+
+def test_the_two_looks_at_encodings_agree():
+    """canonical_y and is_refused, S < L by number and by bytes: written twice on purpose."""
+    ys = list(SMALL_ORDER_Y)
+    for y in (P, P // 2, 1 << 254, 5):
+        ys.extend((y - 2, y - 1, y, y + 1, y + 2, y + 255))
+    ys.extend((P + 18, P + 17, (1 << 255) - 257))
+    refused = 0
+    for y in ys:
+        for sign in (0, 1):
+            if 0 <= y < 1 << 255:
+                raw = (y | sign << 255).to_bytes(32, "little")
+                assert is_refused(raw) == (canonical_y(raw) < 0)
+                refused += is_refused(raw)
+    assert refused > 20
+    for s in (
+        0,
+        1,
+        ORDER - 1,
+        ORDER,
+        ORDER + 1,
+        ORDER - 256,
+        ORDER + 256,
+        1 << 252,
+        (1 << 256) - 1,
+        2 * ORDER,
+        1 << 255,
+    ):
+        assert is_below_order(bytes(32) + s.to_bytes(32, "little")) == (s < ORDER)
 
 
 def test_table_sizes_tell_the_teeth():

@@ -23,7 +23,7 @@ LIMBS, BITS, MASK, FOLD = 20, 13, 8191, 608
 BIAS, BIAS_LOW = 4 * MASK, 4 * FOLD - 4
 OPERAND = 2 * LIMBS  # the word behind the columns, where an operand is copied to
 
-_NAMES = "COLUMNS COLUMNS_HIGH OPERAND X Y Z T A B C D E F G H S YP YM T2 Z2 CONST_2D U V W Q"
+_NAMES = "COLUMNS COLUMNS_HIGH OPERAND X Y Z T A B C D E F G H S YP YM T2 Z2 U V W Q CONST_2D CONST_D CONST_I CONST_1"
 SLOTS = _NAMES.split()
 OPS = {"end": 0, "mul": 1, "square": 2, "add": 3, "sub": 4, "sum": 5}
 
@@ -52,6 +52,18 @@ PROGRAMS = {
     "ADD_CACHED": _ADD_HEAD + _PLUS + _CACHED + _ADD_TAIL + _OUT,
     "SUB_CACHED": _ADD_HEAD + _MINUS + _CACHED + _SUB_TAIL + _OUT,
     "CACHE": "YP = Y + X; YM = Y - X; T2 = T * CONST_2D; Z2 = Z + Z",
+    # of y in Y: u = y^2 - 1 in A, v = d y^2 + 1 in B, u v^3 in D, u v^7 in Q (RFC 8032 section 5.1.3)
+    "ROOT_START": """
+    A = Y ^ 1; B = A * CONST_D; B = B + CONST_1; A = A - CONST_1
+    C = B ^ 1; C = C * B; D = A * C; Q = D * C; Q = Q * B
+    """,
+    # the candidate x in X, v x^2 - u in E, v x^2 + u in F
+    "ROOT_END": "X = D * Q; C = X ^ 1; C = C * B; E = C - A; F = C + A",
+    "AFFINE": "Z = CONST_1 ^ 1; T = X * Y",
+    "NEUTRAL": "X = CONST_1 - CONST_1; Y = CONST_1 ^ 1; Z = CONST_1 ^ 1; T = CONST_1 - CONST_1",
+    "ROOT_OTHER": "X = X * CONST_I",
+    # y^2 - x^2 - 1 - d x^2 y^2 in E
+    "EQUATION": "A = X ^ 1; B = Y ^ 1; C = A * CONST_D; C = C * B; E = B - A; E = E - CONST_1; E = E - C",
     # Q = Q^((p - 5) / 8) = Q^(2^252 - 3); the comments give the exponent
     "POWER": """
     U = Q ^ 1; V = U ^ 2; V = V * Q; U = U * V; U = U ^ 1; U = U * V
@@ -275,6 +287,22 @@ def functions(w: Lines) -> None:
     w("x >>= 8")
     w("n -= 8")
     w("j += 1")
+    w.depth = 0
+    w()
+    w()
+    w("@micropython.viper")
+    w("def fetch(x: uint, d: ptr32, s: ptr32, index: int):")
+    w.depth += 1
+    w('"""Copy the four slots of entry `index` of the window s to d; x is a working register."""')
+    w(f"s = ptr32(int(s) + index * {16 * LIMBS})")
+    w("i = 4")
+    w("while i:")
+    w.depth += 1
+    for k in range(LIMBS):
+        w(f"d[{k}] = s[{k}]")
+    w(f"s = ptr32(int(s) + {4 * LIMBS})")
+    w(f"d = ptr32(int(d) + {4 * LIMBS})")
+    w("i -= 1")
     w.depth = 0
     w()
     w()

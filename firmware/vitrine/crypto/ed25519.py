@@ -14,11 +14,11 @@ steps of the point multiplication are counted, since one that ends early would l
 a good signature gives.
 """
 
-from .curve import ORDER, P, canonical_y, on_curve
+from .curve import EIGHT_ORDER, ORDER, P, canonical_y, is_below_order, is_refused
 from .engine import edwards as engine
 from .engine import sha512
 from .lattice import halve, inverse
-from .scalar import BASE_TEETH, comb_bits, comb_steps, comb_teeth, wnaf, wnaf_length, wnaf_steps
+from .scalar import BASE_COLUMNS, BASE_TEETH, DIGITS, WINDOW_SIZE, comb_bits, comb_steps, comb_teeth
 
 __all__ = ("DENY", "GRANT", "PublicKey", "verdict", "verify")
 
@@ -31,14 +31,23 @@ _REJECT_SECOND = 0x33FAB281
 GRANT = _ACCEPT_FIRST ^ _ACCEPT_SECOND  # 0x165A3C96
 DENY = _REJECT_FIRST ^ _REJECT_SECOND  # 0x29A5C369
 
+# Memory for what is used once. One verification at a time, as in edwards_viper; bytecode makes its own windows.
+_a_window = bytearray(WINDOW_SIZE)
+_r_window = bytearray(WINDOW_SIZE)
+_a_digits = bytearray(DIGITS)
+_r_digits = bytearray(DIGITS)
+
 _BYTES_LIKE = (bytes, bytearray, memoryview)
 
 
 class PublicKey:
     """A checked public key. `raw` is its 32-byte encoding; `point` is (x, y) of its negative."""
 
-    def __init__(self, raw: bytes) -> None:
-        """Decode `raw`; raise ValueError if it is not the canonical encoding of a point of large order."""
+    def __init__(self, raw: bytes, scratch: "bytearray | None" = None) -> None:
+        """Decode `raw`; `scratch` is memory for a key that is used once.
+
+        Raises ValueError if `raw` is not the canonical encoding of a point of large order.
+        """
         self.raw = bytes(raw) if isinstance(raw, _BYTES_LIKE) else b""
         if len(self.raw) != 32:
             raise ValueError("a public key is 32 bytes")
@@ -49,6 +58,7 @@ class PublicKey:
         self.point = (P - x, y)  # the check is S B + h (-A) = R
         self._window = None
         self._table = None
+        self._scratch = scratch
 
     @property
     def has_table(self) -> bool:
@@ -79,16 +89,19 @@ class PublicKey:
         signature = bytes(signature)
         message = bytes(message)
         # The cheap refusals first. Each is repeated in the two decisions.
-        if len(signature) != 64 or canonical_y(signature) < 0 or int.from_bytes(signature[32:], "little") >= ORDER:
+        if len(signature) != 64 or is_refused(signature):
+            return DENY
+        s = int.from_bytes(signature[32:], "little")
+        if s >= ORDER:
             return DENY
         h = _challenge(self.raw, message, signature)
-        claim = self._by_window(h, signature) if self._table is None else self._by_comb(h, signature)
-        return self._first(signature, claim) ^ self._second(h, message, signature, claim)
+        claim = self._by_window(h, s, signature) if self._table is None else self._by_comb(h, s, signature)
+        return self._first(signature, claim) ^ self._second(h, s, message, signature, claim)
 
-    def _by_comb(self, h: int, signature: bytes) -> tuple:
+    def _by_comb(self, h: int, s: int, signature: bytes) -> tuple:
         """Compute S B - h A with the comb table; return three differences, all 0 if it is R (see `_by_window`)."""
         teeth = comb_teeth(len(self._table))
-        s_bits = comb_bits(int.from_bytes(signature[32:], "little"), BASE_TEETH)
+        s_bits = comb_bits(s, BASE_TEETH)
         x, y, z, steps = engine.comb(s_bits, comb_bits(h, teeth), self._table, teeth)
         if not z:
             return _NO_CLAIM
@@ -99,7 +112,7 @@ class PublicKey:
             (z * z_inverse - 1) % P | comb_steps(teeth) ^ steps,
         )
 
-    def _by_window(self, h: int, signature: bytes) -> tuple:
+    def _by_window(self, h: int, s: int, signature: bytes) -> tuple:
         """Compute c1 (S B - h A - R), to be neutral; return three differences, all 0 if it is.
 
         The first two are those of the point. The third is of the computation itself: a wrong step count, scalars used
@@ -110,43 +123,39 @@ class PublicKey:
         if rx < 0:
             return _NO_CLAIM
         if self._window is None:
-            self._window = engine.window(self.point[0], self.point[1])
+            self._window = engine.window(self.point[0], self.point[1], self._scratch)
         c0, c1 = halve(h, engine.reduced)
-        s_bits = comb_bits(c1 * int.from_bytes(signature[32:], "little") % ORDER, BASE_TEETH)
-        length = wnaf_length(c0, c1)
-        a_digits = wnaf(c0, length)
-        r_digits = wnaf(abs(c1), length)
-        r_window = engine.window(P - rx if c1 > 0 else rx, ry)
-        x, y, z, steps, a_used, r_used = engine.combine(s_bits, a_digits, self._window, r_digits, r_window)
-        guard = wnaf_steps(a_digits, r_digits) ^ steps | a_used ^ c0 | r_used ^ abs(c1)
-        guard |= (c1 * h - c0) % (8 * ORDER) | ~c1 & 1
+        s_bits = comb_bits(c1 * s % ORDER, BASE_TEETH)
+        length = max(engine.wnaf(c0, _a_digits), engine.wnaf(abs(c1), _r_digits), BASE_COLUMNS)
+        r_window = engine.window(P - rx if c1 > 0 else rx, ry, _r_window)
+        x, y, z, steps, a_used, r_used = engine.combine(s_bits, length, _a_digits, self._window, _r_digits, r_window)
+        guard = length - 1 + 2 * BASE_COLUMNS ^ steps | a_used ^ c0 | r_used ^ abs(c1)
+        guard |= (c1 * h - c0) % EIGHT_ORDER | ~c1 & 1
         guard |= rx & 1 ^ signature[31] >> 7
-        if not z or not on_curve(rx, ry):
+        if not z or not engine.is_point(rx, ry):
             guard |= 1
         return x, y - z, guard
 
     def _first(self, signature: bytes, claim: tuple) -> int:
-        """Decide from the inputs and the differences."""
-        if len(signature) == 64 and len(self.raw) == 32 and int.from_bytes(signature[32:], "little") < ORDER:
-            if canonical_y(signature) >= 0 and canonical_y(self.raw) >= 0:
+        """Decide from the inputs' bytes and the differences."""
+        if len(signature) == 64 and len(self.raw) == 32 and is_below_order(signature):
+            if not is_refused(signature) and not is_refused(self.raw):
                 if claim[0] == 0 and claim[1] == 0 and claim[2] == 0:
                     return _ACCEPT_FIRST
         return _REJECT_FIRST
 
-    def _second(self, h: int, message: bytes, signature: bytes, claim: tuple) -> int:
+    def _second(self, h: int, s: int, message: bytes, signature: bytes, claim: tuple) -> int:
         """Decide the same once more, with other code, a second hash, and the key's own coordinates."""
         x, y = self.point
         wrong = h ^ _challenge(self.raw, message, signature)
         for difference in claim:
             wrong |= difference
-        wrong |= (P - x) % P & 1 ^ self.raw[31] >> 7
+        wrong |= x & 1 ^ ~self.raw[31] >> 7 & 1  # x is P - x of the key's point
         wrong |= y ^ canonical_y(self.raw)
-        if wrong or not on_curve(x, y):
+        wrong |= len(signature) ^ 64
+        if wrong or canonical_y(signature) < 0 or not s - ORDER < 0 or not engine.is_point(x, y):
             return _REJECT_SECOND
-        # -1 is the borrow of a scalar below the order
-        if (int.from_bytes(signature[32:], "little") - ORDER) >> 256 != -1 or (len(signature) ^ 64):
-            return _REJECT_SECOND
-        return _REJECT_SECOND if min(canonical_y(signature), y) < 0 else _ACCEPT_SECOND
+        return _ACCEPT_SECOND
 
 
 # The differences of a computation that came to nothing.
@@ -161,7 +170,7 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
 def verdict(public_key: bytes, message: bytes, signature: bytes) -> int:
     """Return GRANT; or, for a refusal, DENY or another number."""
     try:
-        key = PublicKey(public_key)
+        key = PublicKey(public_key, _a_window)
     except ValueError:
         return DENY
     return key.verdict(message, signature)
@@ -175,4 +184,4 @@ def _is_granted(value: int) -> bool:
 
 
 def _challenge(key: bytes, message: bytes, signature: bytes) -> int:
-    return int.from_bytes(sha512(b"".join((signature[:32], key, message))), "little") % ORDER
+    return int.from_bytes(sha512(signature[:32], key, message), "little") % ORDER

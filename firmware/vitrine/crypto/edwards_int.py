@@ -9,8 +9,10 @@ takes any size and sign.
 from micropython import const
 
 from .base_table import BASE_TABLE
-from .curve import D2, SQRT_M1, D, P
-from .scalar import BASE_COLUMNS, BASE_TEETH, ENTRY_SIZE, comb_columns
+from .curve import D2, SQRT_M1, D, P, on_curve
+from .scalar import BASE_COLUMNS, BASE_TEETH, ENTRY_SIZE, Marks, comb_columns, wnaf
+
+__all__ = ("added", "comb", "combine", "doubled", "is_point", "reduced", "window", "wnaf", "x_of")
 
 reduced = None  # lattice_viper.py
 WINDOW_ENTRIES = const(8)  # odd multiples of a variable point, for 5-bit signed digits
@@ -34,6 +36,11 @@ def x_of(y: int, sign: int) -> int:
             return -1
         x = p - x
     return x
+
+
+def is_point(x: int, y: int) -> bool:
+    """Tell whether (x, y) is on the curve."""
+    return on_curve(x, y)
 
 
 def _pow_p58(z: int) -> int:
@@ -60,8 +67,11 @@ def _squared(x: int, times: int) -> int:
     return x
 
 
-def window(x: int, y: int) -> list:
-    """Return the table of (x, y), 3 (x, y), ... 15 (x, y) for `combine`: (Y+X, Y-X, 2 d T, 2 Z) each."""
+def window(x: int, y: int, table: object = None) -> list:
+    """Return the table of (x, y), 3 (x, y), ... 15 (x, y) for `combine`: (Y+X, Y-X, 2 d T, 2 Z) each.
+
+    `table` is for the native implementation.
+    """
     point = (x, y, 1, x * y % P)
     twice = _cached(_doubled(point))
     table = [_cached(point)]
@@ -71,32 +81,32 @@ def window(x: int, y: int) -> list:
     return table
 
 
-def combine(s_bits: bytes, a_digits: bytes, a_window: list, r_digits: bytes, r_window: list) -> tuple:
-    """Return (X, Y, Z) of s B + a A + r R, the number of point operations, and a and r as they were used.
+def combine(s_bits: bytes, length: int, a_digits: bytes, a_window: list, r_digits: bytes, r_window: list) -> tuple:
+    """Return (X, Y, Z) of s B + a A + r R, the number of doublings and columns, and a and r as they were used.
 
-    `s_bits` is from `scalar.comb_bits` for the base point's table, the digits are from `scalar.wnaf`, of equal length,
-    the windows from `window`.
+    `s_bits` is from `scalar.comb_bits` for the base point's table; the digits are from `wnaf`, the first `length` of
+    them are used; the windows are from `window`.
     """
     point = _NEUTRAL
-    steps = a_used = r_used = 0
-    for i in range(len(a_digits) - 1, -1, -1):
-        if steps:
+    steps = 0
+    a_used = Marks()
+    r_used = Marks()
+    for i in range(length - 1, -1, -1):
+        if i < length - 1:
             point = _doubled(point)
             steps += 1
         digit = a_digits[i]
         if digit:
             point = _added_digit(point, a_window, digit)
-            a_used += (digit if digit < 16 else digit - 32) << i
-            steps += 1
+            a_used.mark(digit, i)
         digit = r_digits[i]
         if digit:
             point = _added_digit(point, r_window, digit)
-            r_used += (digit if digit < 16 else digit - 32) << i
-            steps += 1
+            r_used.mark(digit, i)
         if i < BASE_COLUMNS:
             point = _added_column(point, BASE_TABLE, s_bits, i, BASE_TEETH)
             steps += 2
-    return point[0], point[1], point[2], steps, a_used, r_used
+    return point[0], point[1], point[2], steps, a_used.value(), r_used.value()
 
 
 def comb(s_bits: bytes, a_bits: bytes, a_table: bytes, teeth: int) -> tuple:

@@ -5,9 +5,8 @@
 are public, so the running time may depend on them. `native` is lattice_viper.reduced, or None: it takes most steps.
 """
 
-from .curve import ORDER, P
+from .curve import EIGHT_ORDER, P
 
-_EIGHT_L = 8 * ORDER
 _HALF_SIZE = 1 << 128
 
 
@@ -27,7 +26,7 @@ def halve(h: int, native: object = None) -> tuple:
     odd c1, that changes the answer for no point, not even one with a small-order component: c1 is then invertible on
     the small-order points too. Without both, some signatures would be accepted that libsodium refuses.
     """
-    r0, t0, r1, t1 = native(_EIGHT_L, h, 128) if native else (_EIGHT_L, 0, h, 1)
+    r0, t0, r1, t1 = native(EIGHT_ORDER, h, 128) if native else (EIGHT_ORDER, 0, h, 1)
     while r1 >= _HALF_SIZE:
         q = r0 // r1
         r0, t0, r1, t1 = r1, t1, r0 - q * r1, t0 - q * t1

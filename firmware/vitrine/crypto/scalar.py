@@ -13,6 +13,8 @@ from .curve import ORDER
 BASE_TEETH = const(7)
 BASE_COLUMNS = const(19)
 ENTRY_SIZE = const(96)  # bytes of a table entry: Y+X, Y-X, 2dXY of an affine point, 32 bytes little-endian each
+DIGITS = const(258)  # signed digits of a scalar below 2^256
+WINDOW_SIZE = const(2560)  # bytes of a window of the native implementation
 SCALAR_BITS = const(254)  # an odd scalar below 2 L
 
 
@@ -40,49 +42,66 @@ def comb_steps(teeth: int) -> int:
     return max(columns, BASE_COLUMNS) - 1 + 2 * (columns + BASE_COLUMNS)
 
 
-def comb_bits(scalar: int, teeth: int) -> bytes:
+def comb_bits(scalar: int, teeth: int) -> bytearray:
     """Return the signed bits of `scalar`, 0 <= scalar < L, for a point of order L: bit 1 is +1, bit 0 is -1."""
     if not scalar & 1:
         scalar += ORDER
-    size = 2 * teeth * comb_columns(teeth)
-    return ((scalar + (1 << size) - 1) >> 1).to_bytes((size + 7) >> 3, "little")
+    top = 2 * teeth * comb_columns(teeth) - 1
+    bits = bytearray((scalar >> 1).to_bytes((top >> 3) + 1, "little"))
+    bits[top >> 3] |= 1 << (top & 7)
+    return bits
 
 
-def wnaf(scalar: int, length: int) -> bytes:
-    """Return the width-5 signed digits of `scalar` >= 0, least significant first, in `length` bytes.
+def wnaf(scalar: int, digits: bytearray) -> int:
+    """Write the width-5 signed digits of `scalar`, 0 <= scalar < 2^256, to `digits`, least significant first.
 
-    A digit is 0, or odd: d as d, -d as 32 - d, d < 16; of five neighbours at most one is not 0. `length` must
-    exceed the scalar's bit length.
+    A digit is 0, or odd: d as d, -d as 32 - d, d < 16; of five neighbours at most one is not 0. `digits` has DIGITS
+    bytes; returns how many are in use.
     """
-    digits = bytearray(length)
-    i = 0
-    while scalar:
-        if scalar & 1:
-            digit = scalar & 31
-            digits[i] = digit
-            scalar -= digit if digit < 16 else digit - 32
-            scalar >>= 5
-            i += 5
-        else:
-            scalar >>= 1
-            i += 1
-    return bytes(digits)
-
-
-def wnaf_length(*scalars: int) -> int:
-    """Return a number of digits, at least BASE_COLUMNS, that is enough for the scalars of either sign."""
-    length = 126
-    for scalar in scalars:
-        while abs(scalar) >> length - 1:
-            length += 1
+    source = scalar.to_bytes(36, "little")
+    carry = length = quiet = 0
+    for i in range(DIGITS):
+        digits[i] = 0
+        if quiet:
+            quiet -= 1
+            continue
+        place = i >> 3
+        bits = (source[place] | source[place + 1] << 8) >> (i & 7)
+        if bits & 1 != carry:
+            digit = (bits & 31) + carry
+            carry = digit >> 4
+            digits[i] = digit & 31
+            length = i + 1
+            quiet = 4
     return length
 
 
-def wnaf_steps(*digits: bytes) -> int:
-    """Return the number of point operations of `combine`: doublings from the first digit on, and additions."""
-    steps = 2 * BASE_COLUMNS
-    top = BASE_COLUMNS
-    for string in digits:
-        steps += len(string) - string.count(b"\0")
-        top = max(top, len(string.rstrip(b"\0")))
-    return steps + top - 1
+class Marks:
+    """Notes the digits that are used, to tell afterwards what scalar they make."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray(72)
+        # Digits do not overlap: positive ones are put together in the lower half, negative ones in the upper.
+        self._positive = memoryview(self._bits)[:36]
+        self._negative = memoryview(self._bits)[36:]
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._bits[:] = _NO_MARKS
+
+    def mark(self, digit: int, i: int) -> None:
+        """Note that the digit at place i was used."""
+        bits = self._positive
+        if digit > 15:
+            bits = self._negative
+            digit = 32 - digit
+        digit <<= i & 7
+        bits[i >> 3] |= digit & 255
+        bits[(i >> 3) + 1] |= digit >> 8
+
+    def value(self) -> int:
+        """Return the scalar whose digits were used."""
+        return int.from_bytes(self._positive, "little") - int.from_bytes(self._negative, "little")
+
+
+_NO_MARKS = bytes(72)

@@ -6,14 +6,15 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 _K = []
 
 
-def sha512(data: bytes) -> bytes:
-    """Return the 64-byte digest of any bytes-like `data`."""
+def sha512(*parts: bytes) -> bytes:
+    """Return the 64-byte digest of the joined `parts`, each bytes-like."""
+    data = b"".join([bytes(part) for part in parts])
     if not _K:
         # On the first use, not on import: a board that runs the native code never pays for the list.
         for i in range(0, 640, 8):
             _K.append(int.from_bytes(ROUNDS[i : i + 8], "big"))
     n = len(data)
-    tail = bytes(data[n & ~127 :]) + b"\x80"
+    tail = data[n & ~127 :] + b"\x80"
     tail += bytes((112 - len(tail)) % 128) + (n * 8).to_bytes(16, "big")
     state = [int.from_bytes(INITIAL[i : i + 8], "big") for i in range(0, 64, 8)]
     for i in range(0, n & ~127, 128):
