@@ -96,7 +96,9 @@ def test_what_is_no_record_is_refused():
 
 
 def test_a_record_of_all_fields_at_their_largest_fits():
-    record = {key: 255 for key in (r.REASON, r.OPERATION, r.SOURCE, r.DOOR_STATE, r.ALARM, r.ERROR, r.LOCK_STATE, r.LINK)}
+    record = {
+        key: 255 for key in (r.REASON, r.OPERATION, r.SOURCE, r.DOOR_STATE, r.ALARM, r.ERROR, r.LOCK_STATE, r.LINK)
+    }
     record.update({key: 0xFFFFFFFF for key in (r.TIME, r.SINCE, r.COUNT)})
     record.update({r.KIND: r.FAULT, r.TIME_STATE: 2, r.CLASS: 2, r.AUTHENTIC: True, r.DETAIL: "x" * 32})
     record.update({r.SUB: bytes(16), r.CTI: bytes(16), r.KID: bytes(8), r.REF: bytes(32), r.HEAD: bytes(32)})

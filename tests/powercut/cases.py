@@ -24,7 +24,14 @@ class PowerCuts:
         self.operations = flash.trace
         self.at = 0
         self._blob = store.blob
+        self._start = start
         self._before = NorFlash(SECTORS, image=start)
+
+    def again(self):
+        """Go back to the beginning of the same life."""
+        self.at = 0
+        self._before = NorFlash(SECTORS, image=self._start)
+        return self
 
     def go_to(self, operation):
         """Bring the flash to the state before `operation`."""

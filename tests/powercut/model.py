@@ -31,6 +31,11 @@ class Model:
             key = bytes(seal.next_key(key))
             self.keys.append(key)
 
+    def losses(self, of_class):
+        """Return how many RecordsLost of a class the life wrote."""
+        found = [r.lost_range(body) for _, body in self.records]
+        return len([each for each in found if each and each[0] == of_class])
+
     def check(self, flash, blob, promise, is_whole):
         """Start the lock on what the cut left in `flash`; raise Broken if it is not what was promised.
 

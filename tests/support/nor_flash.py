@@ -30,9 +30,9 @@ class NorFlash:
     def __init__(self, sectors, sector_size=4096, image=None):
         self.sectors = sectors
         self.sector_size = sector_size
-        self.image = bytearray(b"\xff" * (sectors * sector_size))
-        if image is not None:
-            self.image[:] = image
+        self.image = bytearray(sectors * sector_size)
+        for start in range(0, len(self.image), sector_size):  # in pieces, for a small heap
+            self.image[start : start + sector_size] = image[start : start + sector_size] if image else self._blank()
         self.erases = [0] * sectors
         self.bytes_programmed = self.programs = self.bytes_read = self.device_us = 0
         self.cut_after = -1
@@ -44,6 +44,9 @@ class NorFlash:
         self.raises_on_erase = set()  # sectors: the driver reports the failure
         self.stuck_ones = {}  # address -> mask of bits that no program clears
         self.stuck_zeros = {}  # address -> mask of bits that no erase sets
+
+    def _blank(self):
+        return b"\xff" * self.sector_size
 
     def zero_counters(self):
         self.erases = [0] * self.sectors
@@ -93,7 +96,7 @@ class NorFlash:
         if sector in self.raises_on_erase:
             raise OSError(5)
         if sector not in self.cannot_erase:
-            self.image[start : start + self.sector_size] = b"\xff" * self.sector_size
+            self.image[start : start + self.sector_size] = self._blank()
             for address, mask in self.stuck_zeros.items():
                 if start <= address < start + self.sector_size:
                     self.image[address] &= ~mask & 0xFF

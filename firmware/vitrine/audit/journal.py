@@ -93,7 +93,7 @@ class Journal:
                 tail.sector = -1
         missing = max(found.last + 1, state.acknowledged)
         if missing < state.count or head is None:
-            self._make_room(1)
+            _prepare(sectors, 1 + quotas.RESERVE)
             last = max(0, state.count - 1)
             self._write_lost(UNKNOWN, min(missing, last), last, state.count - missing)
         if sectors.count - sectors.in_use(BAD) < quotas.USABLE_MIN:
@@ -137,7 +137,7 @@ class Journal:
             self._append(r.REFUSED, r.encode(folded))
             return True
         sectors = self._sectors
-        if sectors.free() < quotas.wanted_free(sectors) and self._give_up():
+        if quotas.is_short(sectors, r.KEPT) and self._give_up(r.KEPT):
             return True
         if sectors.in_use(READY) < quotas.READY_AHEAD and sectors.in_use(DIRTY):
             sectors.prepare()
@@ -183,15 +183,18 @@ class Journal:
         """Keep an authentic acknowledgement, durably: what is below `count` may be given up from now on."""
         if self._state.acknowledged < count <= self._state.count:
             if self._state.is_full():
-                self._make_room(1)
+                _prepare(self._sectors, 1 + quotas.RESERVE)
             self._state.acknowledge(count, tag)
 
     # --- writing ---
 
     def _append(self, of_class: int, body: bytes) -> int:
-        need = int(not self._tails[of_class].takes(len(body), self._sectors.size)) + int(self._state.is_full())
+        need = int(self._state.is_full())
+        if not self._tails[of_class].takes(len(body), self._sectors.size):
+            need += 1
+            self._make_room(of_class)
         if need:
-            self._make_room(need)
+            _prepare(self._sectors, need + quotas.RESERVE)
         return self._write(of_class, body)
 
     def _write(self, of_class: int, body: bytes) -> int:
@@ -222,19 +225,17 @@ class Journal:
         state.advance()
         return tail.last
 
-    def _make_room(self, need: int) -> None:
-        """See to it that `need` sectors can be opened, and that the reserve is still there after."""
-        sectors = self._sectors
-        for _ in range(sectors.count):
-            if sectors.free() >= quotas.wanted_free(sectors) or not self._give_up():
+    def _make_room(self, of_class: int) -> None:
+        """Give up what has to go before `of_class` takes a sector."""
+        for _ in range(self._sectors.count):
+            if not quotas.is_short(self._sectors, of_class) or not self._give_up(of_class):
                 break
-        _prepare(sectors, need + quotas.RESERVE)
 
-    def _give_up(self) -> bool:
+    def _give_up(self, for_class: int) -> bool:
         """Retire the sector whose loss costs least; what is lost with it becomes a record first. False: none can go."""
         state = self._state
         sectors = self._sectors
-        sector = quotas.victim(sectors, state, self._tails, self._newest_first)
+        sector = quotas.victim(sectors, state, self._tails, self._newest_first, for_class)
         if sector < 0:
             return False
         of_class = sectors.use[sector]

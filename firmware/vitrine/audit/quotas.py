@@ -25,17 +25,25 @@ def floor(sectors: "Sectors") -> int:
 
 
 def wanted_free(sectors: "Sectors") -> int:
-    """Return how many sectors are to be free: those ready ahead, and the floors of classes that hold less."""
-    wanted = READY_AHEAD
-    for of_class in (ROUTINE, REFUSED):
-        wanted += max(0, floor(sectors) - sectors.in_use(of_class))
-    return wanted
+    """Return how many sectors are to be free before one is taken.
+
+    That one, those ready ahead, and the floors of the classes that hold less.
+    """
+    return 1 + READY_AHEAD + _below_floor(sectors, ROUTINE) + _below_floor(sectors, REFUSED)
 
 
-def victim(sectors: "Sectors", state: "State", tails: "list[Tail]", newest_first: int) -> int:
+def is_short(sectors: "Sectors", for_class: int) -> bool:
+    """Tell whether something has to be given up before `for_class` takes a sector."""
+    # a class below its floor takes what was held free for it
+    is_held_free = for_class != KEPT and _below_floor(sectors, for_class) > 0
+    return sectors.free() < wanted_free(sectors) - int(is_held_free)
+
+
+def victim(sectors: "Sectors", state: "State", tails: "list[Tail]", newest_first: int, for_class: int) -> int:
     """Return the sector whose loss costs least, or -1.
 
-    The oldest that holds nothing unacknowledged; else the oldest of the lowest class above its floor.
+    The oldest that holds nothing unacknowledged; else the oldest of the lowest class above its floor. A class that is
+    at its floor and asks for more gives up its own, never one of a higher class.
     """
     found = -1
     for of_class in range(CLASSES):
@@ -46,9 +54,13 @@ def victim(sectors: "Sectors", state: "State", tails: "list[Tail]", newest_first
     if found >= 0:
         return found
     for of_class in (REFUSED, ROUTINE):
-        if sectors.in_use(of_class) > floor(sectors):
+        if sectors.in_use(of_class) + int(of_class == for_class) > floor(sectors):
             return sectors.oldest(of_class)
     return sectors.oldest(KEPT) if sectors.in_use(KEPT) > 1 else -1
+
+
+def _below_floor(sectors: "Sectors", of_class: int) -> int:
+    return max(0, floor(sectors) - sectors.in_use(of_class))
 
 
 def _is_acknowledged(sectors: "Sectors", state: "State", tail: "Tail", newest_first: int, sector: int) -> bool:
