@@ -151,6 +151,10 @@ def test_verify(run, store):
     verify = ["token", "verify", "token.cbor"]
     status, out, _ = run(*verify, "--issuer", "issuer.pub.pem", "--lock", "case-12")
     assert status == 0 and "would grant" in out
+    windowed = ["token", "issue", "--key", "issuer.pem", "--holder", "holder.pub.pem", "--lock", "case-12"]
+    run(*windowed, "--window", "Mon-Fri 09:00-17:30", "--out", "windowed.cbor")
+    status, out, _ = run("token", "verify", "windowed.cbor", "--issuer", "issuer.pub.pem", "--lock", "case-12")
+    assert status == 0 and "would grant" not in out and "were not checked: windows" in out
     status, out, _ = run(*verify, "--issuer", "issuer.pub.pem", "--lock", "case-13")
     assert status == 1 and "AudienceMismatch" in out and "NO  aud" in out
     status, out, _ = run(*verify, "--issuer", "issuer.pub.pem", "--at", "2036-01-01", "--json")

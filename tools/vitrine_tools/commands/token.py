@@ -140,8 +140,19 @@ def verify_token(
     else:
         for check in verdict.checks:
             output.print_line(f"  {output.marked(check.is_met)}  {check.rule:<16} {output.one_line(check.detail)}")
-        output.print_line("the lock would grant it" if is_granted else f"the lock would refuse: {verdict.reason.name}")
+        output.print_line(_conclusion(verdict))
     raise typer.Exit(0 if is_granted else 1)
+
+
+def _conclusion(verdict: "verify.Verdict") -> str:
+    from .. import protocol
+
+    if verdict.reason != protocol.Reason.Granted:
+        return f"the lock would refuse: {verdict.reason.name}"
+    open_rules = [check.rule for check in verdict.checks if check.is_met is None]
+    if open_rules:
+        return f"nothing stands against it, but these were not checked: {', '.join(open_rules)}"
+    return "the lock would grant it"
 
 
 def _verdict_json(verdict: "verify.Verdict") -> dict[str, Any]:
