@@ -5,6 +5,7 @@ again. It only has to be careful never to acknowledge what is not stored.
 """
 
 import asyncio
+import logging
 import random
 import secrets
 import ssl
@@ -21,6 +22,7 @@ from .store import Covered, StoreTrouble, Verified
 GROUP_MAX: Final = 64  # messages in one transaction: a commit costs the same for one and for many
 QUEUE_MAX: Final = 2048  # some MB; what comes beyond is dropped, and sent again by its lock
 TOPIC: Final = "vitrine/+/journal"
+CONNECT_S: Final = 10.0
 _PAUSE_MIN_S: Final = 1.0
 _PAUSE_MAX_S: Final = 60.0
 _COMPLAIN_S: Final = 60.0
@@ -40,6 +42,10 @@ class Collector:
         self._client: aiomqtt.Client | None = None
         self._complaints = _Complaints(say)
         self.is_subscribed = asyncio.Event()
+        self._heard_of_tls = ""
+        self._logger = logging.Logger("vitrine.collector")  # not the program's: its lines are ours to say
+        self._logger.addFilter(self._listen_for_tls)
+        self._logger.addHandler(logging.NullHandler())
 
     async def run(self) -> None:
         """Collect for ever: the broker may go and come back, and so may the database."""
@@ -48,13 +54,16 @@ class Collector:
             pause_s = _PAUSE_MIN_S
             while True:
                 begin_s = time.monotonic()
+                self._heard_of_tls = ""
                 try:
                     await self._receive()
                 except (aiomqtt.MqttError, OSError) as error:
                     if time.monotonic() - begin_s > _COMPLAIN_S:
                         pause_s = _PAUSE_MIN_S
                     wait_s = pause_s * random.uniform(0.5, 1.0)
-                    self._say(f"the broker {self._broker}: {_text(error)}; next try in {wait_s:.0f} s")
+                    self._say(
+                        f"the broker {self._broker}: {self._heard_of_tls or _text(error)}; next try in {wait_s:.0f} s"
+                    )
                     await asyncio.sleep(wait_s)
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
@@ -68,6 +77,8 @@ class Collector:
             identifier=f"vitrine-collector-{secrets.token_hex(4)}",
             max_queued_incoming_messages=QUEUE_MAX,
             max_inflight_messages=GROUP_MAX,
+            timeout=CONNECT_S,
+            logger=self._logger,
         )
         async with client:
             await client.subscribe(self._share, qos=1)
@@ -81,6 +92,14 @@ class Collector:
             finally:
                 self._client = None
                 self.is_subscribed.clear()
+
+    def _listen_for_tls(self, record: logging.LogRecord) -> bool:
+        """Keep why a broker refused our certificate: in TLS 1.3 it says so later, and the client library only logs it."""
+        text = record.getMessage()
+        if "[SSL: " in text:
+            reason = text.partition("[SSL: ")[2].partition("]")[0]
+            self._heard_of_tls = f"TLS failed ({reason}): does it take our certificate?"
+        return True
 
     async def _store(self) -> None:
         while True:
