@@ -173,3 +173,8 @@ def test_a_public_key_keeps_its_own_copy():
 def test_the_verdicts_are_far_apart():
     difference = GRANT ^ DENY
     assert sum(difference >> bit & 1 for bit in range(30)) == 30
+    # one half deciding for and one against gives neither verdict's number
+    first = (ed25519._ACCEPT_FIRST, ed25519._REJECT_FIRST)
+    second = (ed25519._ACCEPT_SECOND, ed25519._REJECT_SECOND)
+    numbers = [a ^ b for a in first for b in second]
+    assert numbers.count(GRANT) == 1 and len(set(numbers)) == 4

@@ -6,6 +6,7 @@ firmware, this folder)
 WAY is textbook, bytecode, any (key), pinned, or load (imports and keys, nothing verified). Prints one JSON object:
 the shortest verification in microseconds, and the bytes of heap that one leaves behind.
 """
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false, reportRedeclaration=false
 
 import gc
 import json

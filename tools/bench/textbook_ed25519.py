@@ -3,6 +3,7 @@
 Big integers, extended coordinates, one bit of the scalar at a time, Fermat inversion, SHA-512 with 64-bit words. It is
 correct but accepts more than the firmware does (small-order keys, for one), and is in no image.
 """
+# pyright: reportOptionalOperand=false
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493

@@ -28,9 +28,9 @@ class UnavailableError(Exception):
     """The 32-bit interpreter cannot be had here; the text says why."""
 
 
-def shell(*command: object, **options: object) -> subprocess.CompletedProcess:
+def shell(*command: object, cwd: Path | None = None, input: str | None = None) -> subprocess.CompletedProcess[str]:
     arguments = [str(part) for part in command]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=600, **options)
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=600, cwd=cwd, input=input)
 
 
 def need(tool: str) -> str:

@@ -13,10 +13,14 @@ from .engine import edwards as engine
 from .lattice import inverse
 from .scalar import BASE_TEETH, comb_bits, comb_columns, comb_size
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _GROUP = const(8)  # entries that share one inversion: time against memory
 
 
-def build(key: PublicKey, teeth: int) -> object:
+def build(key: PublicKey, teeth: int) -> "Iterator[bytes | None]":
     """Return a generator of steps; its last step yields the table of `key` as bytes, the others yield None.
 
     It yields b"" for a key with a small-order component, for which a comb, reducing scalars modulo L, would be wrong:

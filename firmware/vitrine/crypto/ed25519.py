@@ -95,14 +95,15 @@ class PublicKey:
         if s >= ORDER:
             return DENY
         h = _challenge(self.raw, message, signature)
-        claim = self._by_window(h, s, signature) if self._table is None else self._by_comb(h, s, signature)
+        table = self._table
+        claim = self._by_window(h, s, signature) if table is None else self._by_comb(table, h, s, signature)
         return self._first(signature, claim) ^ self._second(h, s, message, signature, claim)
 
-    def _by_comb(self, h: int, s: int, signature: bytes) -> tuple:
+    def _by_comb(self, table: bytes, h: int, s: int, signature: bytes) -> tuple:
         """Compute S B - h A with the comb table; return three differences, all 0 if it is R (see `_by_window`)."""
-        teeth = comb_teeth(len(self._table))
+        teeth = comb_teeth(len(table))
         s_bits = comb_bits(s, BASE_TEETH)
-        x, y, z, steps = engine.comb(s_bits, comb_bits(h, teeth), self._table, teeth)
+        x, y, z, steps = engine.comb(s_bits, comb_bits(h, teeth), table, teeth)
         if not z:
             return _NO_CLAIM
         z_inverse = inverse(z, engine.reduced)

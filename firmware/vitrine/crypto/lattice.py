@@ -5,12 +5,20 @@
 are public, so the running time may depend on them. `native` is lattice_viper.reduced, or None: it takes most steps.
 """
 
+from micropython import const
+
 from .curve import EIGHT_ORDER, P
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Native = Callable[[int, int, int], tuple[int, int, int, int]]
 
 _HALF_SIZE = 1 << 128
 
 
-def inverse(a: int, native: object = None) -> int:
+def inverse(a: int, native: "Native | None" = None) -> int:
     """Return 1/a modulo P as an integer of either sign, for 0 < a < P."""
     r0, t0, r1, t1 = native(P, a, 0) if native else (P, 0, a, 1)
     while r1 != 1:
@@ -19,7 +27,7 @@ def inverse(a: int, native: object = None) -> int:
     return t1
 
 
-def halve(h: int, native: object = None) -> tuple:
+def halve(h: int, native: "Native | None" = None) -> tuple:
     """Return (c0, c1), about 128 bits each, with c0 = c1 * h modulo 8 L, c0 >= 0 and c1 odd; 0 <= h < L.
 
     The check S B - h A - R = 0 is multiplied by c1. Modulo 8 L (the order of the whole group) and not L, and with an
