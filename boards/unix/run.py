@@ -25,6 +25,7 @@ _board_link.unique_id = setup["id"]
 
 import _flash
 import _idle
+import _rom
 import _testing
 
 _idle.install(link)
@@ -44,22 +45,10 @@ _testing.install(link, flash)
 
 import vfs
 
-roms = [(path, "/rom/%d" % i) for i, path in enumerate(setup["path"])]
-
-
-def code_system(path):
-    """A folder of sources or .mpy, or a ROMFS image, from which bytecode runs in place as it does from flash."""
-    if path.endswith(".romfs"):
-        with open(path, "rb") as image:
-            return vfs.VfsRom(image.read())
-    return vfs.VfsPosix(path)
-
-
-mounts = [(code_system(path), point) for path, point in roms]
+rom = _rom.Rom(setup["path"])
 vfs.umount("/")
-for system, point in mounts:
-    vfs.mount(system, point, readonly=True)
-sys.path[:] = ["", ".frozen", "/lib"] + [point for _, point in roms]
+vfs.mount(rom, "/rom")
+sys.path[:] = ["", ".frozen", "/lib", "/rom"]
 for name in ("time", "machine"):
     sys.modules.pop(name, None)  # built in until here
 
@@ -69,21 +58,21 @@ partition = esp32.Partition("vfs")
 try:
     vfs.mount(partition, "/")
 except OSError:
-    # as inisetup does: an erased partition is formatted, a damaged one is left alone
+    # as the stock image's inisetup: an erased partition is formatted, with a damaged one nothing more happens
     head = bytearray(4096)
     partition.readblocks(0, head)
-    if head == b"\xff" * 4096:
-        vfs.VfsLfs2.mkfs(partition)
-        vfs.mount(vfs.VfsLfs2(partition), "/")
-    else:
+    while head != b"\xff" * 4096:
         print("The filesystem appears to be corrupted.")
+        _clock.clock.sleep_until(_clock.clock.now_us() + 3_000_000)
+    vfs.VfsLfs2.mkfs(partition)
+    vfs.mount(vfs.VfsLfs2(partition), "/")
 os.chdir("/")
 link.send("booted", {"aioble": setup["aioble"]})
 
 
 def run(name):
     """Run a start-up file as the chip does: the one in the file system, or else the frozen one."""
-    for folder in ["/"] + [point + "/" for _, point in roms]:
+    for folder in ("/", "/rom/"):
         files = [entry[0] for entry in os.ilistdir(folder)]
         if name + ".py" in files:
             with open(folder + name + ".py") as file:
@@ -99,7 +88,11 @@ error = ""
 try:
     run("boot")
     run("main")
-except Exception as problem:
+except _link.HarnessGone:
+    raise
+except SystemExit:
+    link.send("soft_reset")
+except BaseException as problem:
     sys.print_exception(problem)
     error = repr(problem)
 link.send("ended", {"error": error})

@@ -16,6 +16,10 @@ import struct
 import sys
 
 
+class HarnessGone(BaseException):
+    """The harness closed the wire, and with it the hardware is gone. The firmware must not catch it."""
+
+
 class Link:
     """One end of the wire. `clock` gets the time of each message; handlers get the message."""
 
@@ -100,7 +104,7 @@ class Link:
     def _receive(self):
         head = self.stream.read(4)
         if not head or len(head) < 4:
-            raise SystemExit  # the harness is gone, and with it the hardware
+            raise HarnessGone
         message = json.loads(self.stream.read(struct.unpack("<I", head)[0]))
         self.received += 1
         self.clock.hear(message)

@@ -19,15 +19,21 @@ def install(link, flash):
         link.send("memory", {"i": message["i"], "used": gc.mem_alloc(), "free": gc.mem_free()})
 
     def squeeze(message):
-        """Hold so much memory that only so many bytes are left free, in pieces; 0 gives it back."""
+        """Leave only so many bytes in pieces worth having, beside crumbs; 0 gives everything back."""
         held.clear()
         gc.collect()
+        if not message["free"]:
+            return
         piece = 4096
-        while message["free"] and gc.mem_free() > message["free"] and piece >= 64:
+        while piece >= 64:
             try:
-                held.append(bytearray(min(piece, max(16, gc.mem_free() - message["free"]))))
+                held.append(bytearray(piece))
             except MemoryError:
                 piece //= 2
+        left = message["free"]
+        while left > 0 and held:
+            left -= len(held.pop(0))
+        gc.collect()
 
     def flash_cut(message):
         flash.cut_after = message["after"]

@@ -451,7 +451,7 @@ class EmulatedLock:
                     return self.events[checked - 1]
             self._check()
             if self.ended is not None:
-                raise EmulatorError(f"the firmware of {self.name} has ended\n{self.last_words()}")
+                raise EmulatorError(f"the firmware of {self.name} has ended: {self.ended}\n{self.last_words()}")
             self._changed.clear()
             left_s = deadline - time.monotonic()
             try:
@@ -492,6 +492,8 @@ class EmulatedLock:
         return {"programmed": answer["programmed"], "erased": answer["erased"]}
 
     async def _ask(self, kind: str) -> dict:
+        if self._process is None or not self._process.is_alive:
+            raise EmulatorError(f"the firmware of {self.name} does not run\n{self.last_words()}")
         self._reply_number += 1
         number = self._reply_number
         future = self._replies[number] = asyncio.get_running_loop().create_future()
