@@ -323,7 +323,7 @@ def test_a_wrong_geometry_is_no_journal():
 
 def test_provisioning_again_leaves_no_old_key_and_no_old_record():
     for epoch in (EPOCH, EPOCH + 5):
-        lock = Lock()
+        lock = Lock(raises_on_erase={2})
         lock.write(r.KEPT, 200)
         lock.write(r.ROUTINE, 50)
         old = bytes(lock.journal._state.key)
@@ -434,6 +434,21 @@ def test_missing_newest_records_become_a_record():
     assert lock.journal.count == 21
     lock.start()
     assert lock.journal.count == 21
+
+
+def test_what_went_missing_is_said_again_before_it_is_given_up():
+    lock = Lock()
+    lock.write(r.KEPT, 20)
+    tail = lock.journal._tails[r.KEPT]
+    lock.flash.image[tail.sector * 4096 + tail.end - 200 : tail.sector * 4096 + tail.end] = b"\xff" * 200
+    lock.start()
+    missing = lock.lost()[-1]
+    lock.write(r.KEPT, 2000)
+    assert 20 not in lock.found()
+    assert lock.lost()[-1] == missing
+    lock.acknowledge(lock.journal.count)
+    lock.write(r.KEPT, 2000)
+    assert -1 not in lock.lost()
 
 
 def test_records_that_are_acknowledged_and_gone_are_not_missed():

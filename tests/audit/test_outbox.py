@@ -113,6 +113,13 @@ def test_an_acknowledgement_releases_and_stays():
     assert journal.acknowledged == 20
 
 
+def test_the_lock_can_show_the_acknowledgement_that_it_keeps():
+    journal, box = filled(20)
+    assert box.acknowledgement() is None
+    box.acknowledge(acknowledgement(12, tag(12)))
+    assert box.acknowledgement() == acknowledgement(12, tag(12))
+
+
 def test_only_the_collector_is_believed():
     journal, box = filled(20)
     good = acknowledgement(12, tag(12))

@@ -64,6 +64,17 @@ def test_a_sample_of_all_cuts():
     assert number > 300
 
 
+def test_every_cut_around_the_giving_up_of_a_sector():
+    cuts = fresh()
+    for operation in retirements(cuts.operations)[:: 6 if ON_MICROPYTHON else 1]:
+        for before in (2, 1, 0):
+            cuts.again()
+            cuts.go_to(operation - before)
+            for again in (None, (0, 0), (1, 3), (2, 0), (3, 20)):
+                broken = cuts.outcome(0, 0, again is None, again)
+                assert broken is None, (operation - before, again, broken)
+
+
 def test_cases_that_were_broken_once():
     # 147: the first record of a new sector; what was before it was taken for removed
     for name in ("147.0.0", "147.3.0", "147.0.0+7.9"):

@@ -128,6 +128,11 @@ def test_a_sector_that_cannot_be_erased_is_bad_until_the_next_start():
     assert scanned(flash).use[1] == DIRTY
 
 
+def test_there_is_nothing_to_prepare_when_nothing_is_dirty():
+    found = prepared(NorFlash(16), 16)
+    assert not found.prepare()
+
+
 def test_a_bit_that_cannot_be_erased_makes_the_sector_bad():
     flash = NorFlash(16)
     flash.stuck_zeros[4096 * 2 + 4000] = 0x08

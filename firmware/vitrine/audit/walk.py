@@ -61,8 +61,7 @@ class Walk:
                 continue
             total = size_in_flash(int.from_bytes(self._buffer[:_LENGTH], "big"))
             if total <= len(self._buffer) and offset + total <= sectors.size:
-                if total > _STEP:
-                    sectors.read(self._sector, offset + _STEP, view[_STEP:total])
+                sectors.read(self._sector, offset + _STEP, view[_STEP:total])
                 if self._take(view[:total]):
                     self.end = offset + total
                     return True
@@ -89,9 +88,10 @@ class Walk:
             piece = view[: min(len(self._buffer), self._sectors.size - offset)]
             self._sectors.read(self._sector, offset, piece)
             if piece != b"\xff" * len(piece):
-                for place in range(0, len(piece), _STEP):
-                    if piece[place : place + _STEP] != b"\xff" * _STEP:
-                        return offset + place
+                while piece[:_STEP] == b"\xff" * _STEP:
+                    piece = piece[_STEP:]
+                    offset += _STEP
+                return offset
             offset += len(piece)
         return offset
 
