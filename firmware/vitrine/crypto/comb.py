@@ -1,8 +1,8 @@
 """Make the comb table of a public key, in small steps.
 
 A table (layout: scalar.py) makes verification under its key two to three times as fast. It is computed from the key
-alone, once, where there is time: each step takes at most a few milliseconds of native code (an ESP32 at 240 MHz:
-estimate, about 10 ms), so that an event loop can go on between them.
+alone, once, where there is time. It is cut into steps, so that an event loop can go on between them: on an ESP32 at
+240 MHz about 5 to 10 ms each, the last, which checks the table, 25 to 45 ms (estimates: tools/bench/crypto.py).
 """
 
 from micropython import const
