@@ -43,7 +43,7 @@ def test_the_default_is_no():
 
 
 def test_denials():
-    for reason in range(len(reasons.NAMES)):
+    for reason in range(reasons.GRANTED, reasons.LIFETIME_INVERTED + 1):
         for is_authentic in (False, True):
             decision = denied(reason, TOKEN, is_authentic)
             assert not is_grant(decision) and not is_accepted(decision)

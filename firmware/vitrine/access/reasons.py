@@ -1,4 +1,4 @@
-"""Why an act was granted or refused: the numbers and names of SPEC.md section 3.1."""
+"""Why an act was granted or refused: the numbers of SPEC.md section 3.1."""
 
 from micropython import const
 
@@ -26,32 +26,6 @@ NOT_PROVISIONED = const(20)
 FAULT = const(21)
 LIFETIME_INVERTED = const(22)
 
-NAMES = (
-    "Granted",
-    "TokenMalformed",
-    "IssuerUnknown",
-    "AudienceMismatch",
-    "NotYetValid",
-    "Expired",
-    "LifetimeExceeded",
-    "ScopeMissing",
-    "ScopeNotAllowed",
-    "TokenForged",
-    "TimeUntrusted",
-    "OutsideWindow",
-    "UserVerificationRequired",
-    "PersonsRequired",
-    "UsesExhausted",
-    "NoToken",
-    "NonceMissing",
-    "ProofMalformed",
-    "ProofForged",
-    "ActionUnknown",
-    "NotProvisioned",
-    "Fault",
-    "LifetimeInverted",
-)
-
 # Matter OperationErrorEnum
 _UNSPECIFIED = const(0)
 _INVALID_CREDENTIAL = const(1)
@@ -65,6 +39,6 @@ def error_code(reason: int) -> int:
     """Return Matter's OperationErrorEnum for a refusal."""
     if reason in _INVALID:
         return _INVALID_CREDENTIAL
-    if reason in _UNSPECIFIC or not 0 <= reason < len(NAMES):
+    if reason in _UNSPECIFIC or not GRANTED <= reason <= LIFETIME_INVERTED:
         return _UNSPECIFIED
     return _RESTRICTED
