@@ -51,9 +51,9 @@ _RELEASE = (states.RELEASE_STRIKE,)
 class State:
     """What the door is now, why, and by when something must happen. Never changed: step() makes a new one.
 
-    mode: states.MODES. cause, source: the event and the OperationSourceEnum that led to this mode. next_ms: the mode's
-    own deadline, or None. strike_until_ms: when the strike's time ends, or None while it is off. is_hold: that time was
-    granted as a hold, so it outlasts the opening of the door.
+    mode: one of states.py. cause, source: the event and the OperationSourceEnum that led to this mode. next_ms: the
+    mode's own deadline, or None. strike_until_ms: when the strike's time ends, or None while it is off. is_hold: that
+    time was granted as a hold, so it outlasts the opening of the door.
     """
 
     def __init__(

@@ -8,18 +8,7 @@ if TYPE_CHECKING:
 
 # A bolt reported home before the debounced door switch has spoken would turn a late exit into a forced entry.
 _SETTLE_BEYOND_DEBOUNCE_MS = const(100)
-
-# key: (name, default, least, most)
-_BOUNDS = {
-    1: ("unlock_ms", 5000, 500, 10000),
-    2: ("hold_ms", 10000, 500, 10000),
-    3: ("relock_ms", 400, 100, 5000),
-    4: ("ajar_ms", 30000, 5000, 3600000),
-    5: ("pull_ms", 150, 20, 1000),
-    6: ("hold_duty_pct", 40, 10, 100),
-    7: ("debounce_ms", 30, 5, 200),
-    8: ("advertise_ms", 100, 20, 1000),
-}
+_LAST_KEY = const(8)
 
 
 class SettingsError(ValueError):
@@ -29,29 +18,30 @@ class SettingsError(ValueError):
 class Settings:
     """unlock_ms, hold_ms, relock_ms, ajar_ms, pull_ms, hold_duty_pct, debounce_ms, advertise_ms: integers in bounds."""
 
-    unlock_ms: int
-    hold_ms: int
-    relock_ms: int
-    ajar_ms: int
-    pull_ms: int
-    hold_duty_pct: int
-    debounce_ms: int
-    advertise_ms: int
-
     def __init__(self, differing: "dict[Any, Any] | None" = None) -> None:
         """Take the settings that differ from their default, by SPEC.md's keys; raise SettingsError for any other."""
         differing = differing or {}
-        for key, value in differing.items():
+        for key in differing:
             # bool is an int to isinstance, and True would be a key of its own making
-            if type(key) is not int or key not in _BOUNDS:
+            if type(key) is not int or not 1 <= key <= _LAST_KEY:
                 raise SettingsError("unknown door setting")
-            name, _, least, most = _BOUNDS[key]
-            if type(value) is not int or not least <= value <= most:
-                raise SettingsError("%s out of bounds" % name)
-        for key, (name, default, _, _) in _BOUNDS.items():
-            setattr(self, name, differing.get(key, default))
+        self.unlock_ms = _setting(differing, 1, 5000, 500, 10000)
+        self.hold_ms = _setting(differing, 2, 10000, 500, 10000)
+        self.relock_ms = _setting(differing, 3, 400, 100, 5000)
+        self.ajar_ms = _setting(differing, 4, 30000, 5000, 3600000)
+        self.pull_ms = _setting(differing, 5, 150, 20, 1000)
+        self.hold_duty_pct = _setting(differing, 6, 40, 10, 100)
+        self.debounce_ms = _setting(differing, 7, 30, 5, 200)
+        self.advertise_ms = _setting(differing, 8, 100, 20, 1000)
 
     @property
     def settle_ms(self) -> int:
         """How long a closed door must stay closed before Locked is said: relock_ms, or what debouncing needs."""
         return max(self.relock_ms, self.debounce_ms + _SETTLE_BEYOND_DEBOUNCE_MS)
+
+
+def _setting(differing: "dict[Any, Any]", key: int, default: int, least: int, most: int) -> int:
+    value = differing.get(key, default)
+    if type(value) is not int or not least <= value <= most:
+        raise SettingsError("setting %d out of bounds" % key)
+    return value

@@ -40,7 +40,7 @@ AJAR = const(3)  # held open beyond ajar_ms
 FORCED = const(4)  # opened while LOCKED
 RELOCKING = const(5)  # closed, strike off, settling in the frame before LOCKED may be said
 
-MODES = ("LOCKED", "UNLOCKED", "OPEN", "AJAR", "FORCED", "RELOCKING")
+# by mode
 LOCK_STATES = (LOCK_LOCKED, LOCK_UNLOCKED, LOCK_UNLOCKED, LOCK_UNLOCKED, NOT_FULLY_LOCKED, NOT_FULLY_LOCKED)
 DOOR_STATES = (DOOR_CLOSED, DOOR_CLOSED, DOOR_OPEN, DOOR_AJAR, DOOR_FORCED_OPEN, DOOR_CLOSED)
 
@@ -54,18 +54,6 @@ LOCK_GRANTED = const(5)
 TIME_PASSED = const(6)
 STRIKE_FAILED = const(7)
 POWERED_UP = const(8)  # the cause of the first state; not an event of step()
-
-EVENTS = (
-    "DOOR_OPENED",
-    "DOOR_SHUT",
-    "REX_PRESSED",
-    "UNLOCK_GRANTED",
-    "HOLD_GRANTED",
-    "LOCK_GRANTED",
-    "TIME_PASSED",
-    "STRIKE_FAILED",
-    "POWERED_UP",
-)
 
 # Actions the machine asks for: tuples that start with one of these
 ENERGISE_STRIKE = const(0)  # (ENERGISE_STRIKE, on_ms): from now on, in place of what ran before
