@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Pattern = tuple[int, tuple[tuple[int, int, int], ...]]
+    Pattern = tuple[int, int, tuple[tuple[int, int, int], ...]]
 
-# A pattern: (rank, steps); a step: (light, tone in Hz or 0, ms). One of a lower rank does not interrupt a higher.
-UNLOCKED = (1, ((1, 2700, 80), (1, 0, 1900)))
-LOCKED = (1, ((1, 1800, 40),))
-REFUSED = (1, ((1, 400, 150), (0, 0, 100)) * 2)
-NOT_NOW = (1, ((1, 800, 400), (0, 0, 200)) * 2)  # the right person at the wrong time
-IDENTIFY = (2, ((1, 2000, 100), (0, 0, 400)) * 10)
-FAULT = (3, ((1, 0, 1000), (0, 0, 200)) * 3)
-AJAR = (4, ((1, 2000, 250), (0, 0, 250)) * 10)
-FORCED = (5, ((1, 3200, 100), (0, 0, 60)) * 60)
+# A pattern: (rank, how often, steps); a step: (light, tone in Hz or 0, ms). A lower rank does not interrupt a higher.
+UNLOCKED = (1, 1, ((1, 2700, 80), (1, 0, 1900)))
+LOCKED = (1, 1, ((1, 1800, 40),))
+REFUSED = (1, 2, ((1, 400, 150), (0, 0, 100)))
+NOT_NOW = (1, 2, ((1, 800, 400), (0, 0, 200)))  # the right person at the wrong time
+IDENTIFY = (2, 10, ((1, 2000, 100), (0, 0, 400)))
+FAULT = (3, 3, ((1, 0, 1000), (0, 0, 200)))
+AJAR = (4, 10, ((1, 2000, 250), (0, 0, 250)))
+FORCED = (5, 60, ((1, 3200, 100), (0, 0, 60)))
 
 _HALF_DUTY = const(32768)
 
@@ -36,7 +36,8 @@ def pattern_of(record: "dict[int, Any]") -> "Pattern | None":
     """Return the pattern that shows `record`, or None if it is nobody's business."""
     kind = record.get(1)
     if kind == 0:
-        return {6: FORCED, 7: AJAR}.get(record.get(11, -1))
+        alarm = record.get(11)
+        return FORCED if alarm == 6 else AJAR if alarm == 7 else None
     if kind == 2:
         return LOCKED if record.get(5) == 0 else UNLOCKED
     if kind == 3 and record.get(16) is True:
@@ -53,8 +54,7 @@ class Indicator:
         self._led = led
         self._buzzer = buzzer
         self._pwm: "PWM | None" = None
-        self._next: "tuple[tuple[int, int, int], ...]" = ()
-        self._rank = 0  # of what is shown or waits to be
+        self._pattern: "Pattern" = (0, 0, ())  # what is shown or waits to be
         self._changed = asyncio.Event()
         self._quiet()
 
@@ -78,23 +78,23 @@ class Indicator:
             self._quiet()
 
     def _play(self, pattern: "Pattern") -> None:
-        if pattern[0] >= self._rank:
-            self._rank = pattern[0]
-            self._next = pattern[1]
+        if pattern[0] >= self._pattern[0]:
+            self._pattern = pattern
             self._changed.set()
 
     async def _perform(self) -> None:
-        steps = self._next
+        _, times, steps = self._pattern
         self._changed.clear()
-        for light, tone_hz, ms in steps:
-            self._led.value(light)
-            self._sound(tone_hz)
-            try:
-                await asyncio.wait_for_ms(self._changed.wait(), ms)
-                return  # something new to show
-            except asyncio.TimeoutError:
-                continue
-        self._rank = 0
+        for _ in range(times):
+            for light, tone_hz, ms in steps:
+                self._led.value(light)
+                self._sound(tone_hz)
+                try:
+                    await asyncio.wait_for_ms(self._changed.wait(), ms)
+                    return  # something new to show
+                except asyncio.TimeoutError:
+                    pass
+        self._pattern = (0, 0, ())
         self._quiet()
 
     def _sound(self, tone_hz: int) -> None:
