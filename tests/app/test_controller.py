@@ -20,7 +20,7 @@ def test_at_power_up():
     lab = Lab()
     assert (lab.lock.lock_state, lab.lock.door_state) == (states.LOCK_LOCKED, states.DOOR_CLOSED)
     assert lab.strike.log == []
-    (record,) = lab.events.last()
+    (record,) = lab.records
     assert (record[1], record[10], record[17]) == (1, states.DOOR_CLOSED, states.LOCK_LOCKED)
     lab = Lab(door_closed=False)
     assert lab.lock.lock_state != states.LOCK_LOCKED and lab.lock.door_state == states.DOOR_OPEN
@@ -61,7 +61,7 @@ def test_unlock_open_close_relock():
         assert lab.lock.lock_state == states.LOCK_LOCKED
 
     lab.run(scenario)
-    unlocked, opened, closed, relocked = lab.events.last(4)
+    unlocked, opened, closed, relocked = lab.records[-4:]
     assert (unlocked[1], unlocked[4], unlocked[5], unlocked[6], unlocked[18]) == (2, reasons.GRANTED, UNLOCK, 7, BLE)
     assert (unlocked[7], unlocked[8], unlocked[13], unlocked[16]) == (Token.sub, Token.cti, Token.kid, True)
     assert 9 not in unlocked, "keys that do not apply are absent"
@@ -134,7 +134,7 @@ def test_the_grant_is_asked_for_again_right_before_the_coil():
         lab = Lab()
         assert lab.lock.operate(UNLOCK, FickleDecision(yes), BLE) is False
         assert lab.strike.log == [] and lab.lock.lock_state == states.LOCK_LOCKED, yes
-    assert lab.events.last(1)[0][15] == "controller:Unauthorised"
+    assert lab.records[-1][15] == "controller:Unauthorised"
     lab = Lab()
     assert lab.lock.operate(UNLOCK, FickleDecision(4), BLE) is True
 
@@ -172,7 +172,7 @@ def test_forced_open_is_an_alarm_at_once():
 
     lab.run(scenario)
     assert lab.kinds() == [1, 1, 0]
-    assert lab.events.last(1)[0][11] == states.ALARM_FORCED_OPEN
+    assert lab.records[-1][11] == states.ALARM_FORCED_OPEN
 
 
 def test_ajar_is_an_alarm_once():
@@ -186,7 +186,7 @@ def test_ajar_is_an_alarm_once():
         assert lab.lock.door_state == states.DOOR_AJAR
 
     lab.run(scenario)
-    alarms = [record for record in lab.events.last() if record[1] == 0]
+    alarms = [record for record in lab.records if record[1] == 0]
     assert len(alarms) == 1 and alarms[0][11] == states.ALARM_AJAR
 
 
@@ -203,7 +203,7 @@ def test_the_exit_button_always_lets_out():
         assert lab.lock.lock_state == states.LOCK_LOCKED
 
     lab.run(scenario)
-    operations = [record for record in lab.events.last() if record[1] == 2 and record[5] == UNLOCK]
+    operations = [record for record in lab.records if record[1] == 2 and record[5] == UNLOCK]
     assert [record[6] for record in operations] == [5, 5, 5]
 
 
@@ -261,7 +261,7 @@ def test_a_strike_that_fails_is_a_no_on_record():
         assert lab.lock.lock_state == states.LOCK_LOCKED
 
     lab.run(scenario)
-    faults = [record[15] for record in lab.events.last() if record[1] == 129]
+    faults = [record[15] for record in lab.records if record[1] == 129]
     assert faults == ["controller:Broken", "controller:Broken"]
 
 
@@ -271,7 +271,7 @@ def test_a_release_that_fails_is_on_record_too():
     lab.strike.fails_at = "release"
     assert lab.lock.operate(LOCK, grant(), BLE) is False
     assert not lab.strike.is_on and lab.lock.lock_state == states.NOT_FULLY_LOCKED
-    faults = [record[15] for record in lab.events.last() if record[1] == 129]
+    faults = [record[15] for record in lab.records if record[1] == 129]
     assert faults == ["strike:Broken", "controller:Broken"]
 
 

@@ -25,6 +25,8 @@ class Lab:
     def __init__(self):
         self.time = VirtualTime()
         self.events = EventLog(FakeClock())
+        self.records = []
+        self.events.add_sink(self.records.append)
         self.fed = []
         self.resets = 0
         self.supervisor = Supervisor(self, self.events, self.reset, lambda: self.time.now_ms & (2**30 - 1))
@@ -51,7 +53,7 @@ class Lab:
         self.time.run(main())
 
     def faults(self):
-        return [record[15] for record in self.events.last() if record[1] == 129]
+        return [record[15] for record in self.records if record[1] == 129]
 
 
 async def steady(vote):

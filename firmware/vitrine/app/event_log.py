@@ -1,6 +1,6 @@
-"""What happened: one record per event, stamped, chained, kept in RAM and handed to every sink.
+"""What happened: one record per event, stamped, chained and handed to every sink.
 
-Owns SPEC.md section 7's kinds and keys. Keeps the last 64 records; durable evidence is a sink's business.
+Owns SPEC.md section 7's kinds and keys. Keeps no records: evidence is a sink's business.
 """
 
 import hashlib
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
         def reading(self) -> tuple[int, int]: ...
 
     Record = dict[int, Any]
-
-KEPT = const(64)
 
 # Kinds: 0 to 4 are Matter's DoorLock events
 DOOR_LOCK_ALARM = const(0)
@@ -64,7 +62,6 @@ class EventLog:
 
     def __init__(self, clock: "ClockDriver") -> None:
         self._clock = clock
-        self._kept: "list[Any]" = [None] * KEPT
         self._sinks: "list[Callable[[Record], None]]" = []
         self.count = 0
         self.head = bytes(32)
@@ -79,7 +76,6 @@ class EventLog:
         record = dict(fields) if fields else {}
         record[KIND] = kind
         record[TIME], record[TIME_STATE] = self._clock.reading()
-        self._kept[self.count % KEPT] = record
         self.count += 1
         self.head = hashlib.sha256(self.head + cbor.encode(record)).digest()
         failed = None
@@ -94,11 +90,6 @@ class EventLog:
     def fault(self, name: str, error: BaseException) -> None:
         """Record that `name` failed with `error`: its type only, as a message may hold what a peer sent."""
         self.record(FAULT, {DETAIL: (name + ":" + type(error).__name__)[:DETAIL_MAX]})
-
-    def last(self, count: int = KEPT) -> "list[Record]":
-        """Return the last `count` records that are kept, oldest first."""
-        count = min(count, self.count, KEPT)
-        return [self._kept[i % KEPT] for i in range(self.count - count, self.count)]
 
     def _drop(self, sink: "Callable[[Record], None]", error: Exception) -> None:
         self._sinks.remove(sink)
