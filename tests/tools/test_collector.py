@@ -330,7 +330,7 @@ async def test_two_collectors_share_the_load(mosquitto, tmp_path):
 async def test_a_collector_that_is_killed_again_and_again_loses_nothing(mosquitto, tmp_path):
     desk = Desk(tmp_path)
     lock = desk.lock()
-    lock.live(3000)
+    lock.live(1200)
     desk.store.close()
     mosquitto.client()
     folder = mosquitto.folder
@@ -342,11 +342,11 @@ async def test_a_collector_that_is_killed_again_and_again_loses_nothing(mosquitt
     kills = 0
     try:
         async with asyncio.timeout(90):
-            while lock.acknowledged < 3000:
+            while lock.acknowledged < 1200:
                 before = lock.acknowledged
                 process = await asyncio.create_subprocess_exec(*map(str, command), stdout=asyncio.subprocess.PIPE)
                 # let it take some, then pull the plug in the middle of it
-                while lock.acknowledged < min(3000, before + 400) and process.returncode is None:
+                while lock.acknowledged < min(1200, before + 400) and process.returncode is None:
                     await asyncio.sleep(0.005)
                 process.send_signal(signal.SIGKILL)
                 await process.communicate()
@@ -358,7 +358,7 @@ async def test_a_collector_that_is_killed_again_and_again_loses_nothing(mosquitt
     store = Store(str(tmp_path / "vitrine.db"))
     judged = verdict.judge(store, escrow.Escrow(tmp_path / "keys"))[0]
     store.close()
-    assert judged.is_whole and judged.proved == 3000 and judged.accounted == 3000
+    assert judged.is_whole and judged.proved == judged.accounted == 1200
     assert lock.forged == 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import protocol
-from ..collector.store import Store, fields_of, journals, records
+from ..collector.store import Store, as_bytes, fields_of, journals, records
 from ..errors import ToolError
 from . import records as records_
 from .sealed import Seal
@@ -56,6 +56,11 @@ class Entry:
     def fields(self) -> dict[Any, Any]:
         """What the body says, by the keys of SPEC.md section 7; empty if it cannot be read."""
         return fields_of(self.body)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether its seal fits its content."""
+        return self.seal == Seal.RIGHT
 
     @property
     def time_s(self) -> int | None:
@@ -137,7 +142,7 @@ def _all(*conditions: Any) -> sa.Select[Any]:
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(row.lock, row.epoch, row.sequence, Seal(row.seal), row.received_s, row.body)
+    return Entry(row.lock, row.epoch, row.sequence, Seal(row.seal), row.received_s, as_bytes(row.body))
 
 
 def _conditions(wanted: Filter) -> list[Any]:

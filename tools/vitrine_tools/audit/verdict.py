@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from .. import when
 from ..collector import store as tables
 from ..collector.escrow import Escrow
-from ..collector.store import Store
+from ..collector.store import Store, as_bytes
 from . import seal
 from .seal import Finding, Kind, Witness
 from .sealed import Record
@@ -124,7 +124,11 @@ def _records(connection: sa.Connection, row: Any) -> list[Record]:
     query = sa.select(columns.sequence, columns.body, columns.tag).where(
         columns.journal == row.id, columns.sequence < row.covered
     )
-    return [Record(*values) for values in connection.execute(query.order_by(columns.sequence))]
+    # SQLite keeps whatever type somebody puts into a column, and a text is no evidence
+    return [
+        Record(each.sequence, as_bytes(each.body), as_bytes(each.tag))
+        for each in connection.execute(query.order_by(columns.sequence))
+    ]
 
 
 def _witnesses(connection: sa.Connection, row: Any) -> list[Witness]:

@@ -94,7 +94,7 @@ class Collector:
                 self.is_subscribed.clear()
 
     def _listen_for_tls(self, record: logging.LogRecord) -> bool:
-        """Keep why a broker refused our certificate: in TLS 1.3 it says so later, and the client library only logs it."""
+        """Keep why a broker refused our certificate: TLS 1.3 tells it late, and the client library only logs it."""
         text = record.getMessage()
         if "[SSL: " in text:
             reason = text.partition("[SSL: ")[2].partition("]")[0]

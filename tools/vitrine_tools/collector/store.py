@@ -298,6 +298,11 @@ def fields_of(body: bytes) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def as_bytes(value: Any) -> bytes:
+    """Return a column's bytes, also where somebody has put a text in their place: it is judged then, not a crash."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
+
+
 def text_of(error: BaseException) -> str:
     """Return a database's complaint in one line."""
     cause = getattr(error, "orig", None) or error
@@ -305,6 +310,7 @@ def text_of(error: BaseException) -> str:
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.text_factory = lambda data: data.decode(errors="surrogateescape")  # see as_bytes
     connection.isolation_level = None  # SQLAlchemy's BEGIN IMMEDIATE is the only one
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")

@@ -208,10 +208,9 @@ def _line(entry: "Entry") -> str:
     when = export.time_text(entry.time_s) if entry.time_s is not None else "time unknown"
     line = describe.describe(entry.fields)
     mark = "" if entry.seal == Seal.RIGHT else "  ALTERED"
-    who = f"  {entry.person}" if entry.person else ""
     why = f"  ({line.why})" if line.why else ""
     return (
         output.one_line(f"{when}  {entry.lock_id} #{entry.sequence}")
         + "  "
-        + output.one_line(f"{line.what}{who}{why}{mark}")
+        + output.one_line(f"{line.what}{why}{mark}")
     )
