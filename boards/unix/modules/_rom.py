@@ -1,4 +1,7 @@
-"""The image: several folders of the host as one read-only file system, first folder first. On the chip it is frozen."""
+"""The image: several folders of the host as one read-only file system, first folder first. On the chip it is frozen.
+
+Instead of a folder a ROMFS image of one may be given: its bytecode runs in place, as it does from flash.
+"""
 
 import vfs
 
@@ -8,7 +11,7 @@ _ENOENT = 2
 
 class Rom:
     def __init__(self, folders):
-        self._folders = [vfs.VfsPosix(folder) for folder in folders]
+        self._folders = [_system(folder) for folder in folders]
 
     def mount(self, readonly, mkfs):
         for folder in self._folders:
@@ -56,3 +59,10 @@ class Rom:
                 if error.errno != _ENOENT:
                     raise
         raise OSError(_ENOENT)
+
+
+def _system(path):
+    if not path.endswith(".romfs"):
+        return vfs.VfsPosix(path)
+    with open(path, "rb") as image:
+        return vfs.VfsRom(image.read())
