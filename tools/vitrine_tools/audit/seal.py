@@ -106,10 +106,10 @@ def _prove(keys: Keys, trail: list[Record], count: int | None, findings: list[Fi
             continue
         number = record.sequence
         what = records.describe(number, record.body)
-        known = proved.setdefault(number, record)
-        if known is not record and known.body == record.body:
+        known = proved.get(number)
+        if known is not None and known.body == record.body:
             findings.append(Finding(Kind.REPEATED, number, number, f"{what} comes again"))
-        elif known is not record:
+        elif known is not None:
             text = f"{what}: there are two, both sealed: the lock was set back to an old image and went on from there"
             findings.append(Finding(Kind.FORKED, number, number, text))
         elif number < highest:
@@ -117,6 +117,7 @@ def _prove(keys: Keys, trail: list[Record], count: int | None, findings: list[Fi
         if count is not None and number >= count:
             findings.append(Finding(Kind.INSERTED, number, number, f"{what}: the lock had only {count} records"))
         highest = max(highest, number)
+        proved.setdefault(number, record)
     named: set[int] = set()
     for record in doubtful:
         number = record.sequence
