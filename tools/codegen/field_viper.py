@@ -7,7 +7,7 @@ cheaply only with constant offsets, so the inner loops must be unrolled, and the
 read, and to check, as formulas than as bytes.
 
 Why a machine: a call from one viper function to another costs 600 instructions, a field multiplication 4,000. The
-machine runs a whole point operation in one call. Its loops stay below 4 KB, the reach of older emitters' branches.
+machine runs a whole point operation in one call.
 
 A field element is 20 limbs of 13 bits, each in a 32-bit word: 20 products of 14 by 13 bits fit 32 bits, the word of the
 smaller boards, and nothing depends on the wider one's extra bits. 2^260 = 608 modulo 2^255 - 19.
@@ -27,12 +27,13 @@ _NAMES = "COLUMNS COLUMNS_HIGH OPERAND X Y Z T A B C D E F G H S YP YM T2 Z2 U V
 SLOTS: list[str] = _NAMES.split()
 OPS = {"end": 0, "mul": 1, "square": 2, "add": 3, "sub": 4, "sum": 5}
 
-# The programs. `r = a * b`, `r = a + b`, `r = a - b` give reduced limbs (13 bits); `r = a ++ b` leaves the sums (14
-# bits) and may be one operand of a product, the first of a sum or difference, never an operand of a square; `r = a ^ n`
-# squares n times. The formulas are Hisil et al. 2008, a = -1 (also RFC 8032 section 5.1.4).
+# The programs. `r = a * b`, `r = a + b`, `r = a - b` give reduced limbs: below 2^13, the third a little above.
+# `r = a ++ b` leaves the sums. A product takes a sum of at most three reduced operands, and one reduced: 20 products
+# of 3 * 8199 and 8199 are below 2^32. A square takes reduced operands only; sums may come first in a sum or difference.
+# `r = a ^ n` squares n times. The formulas are Hisil et al. 2008, a = -1 (also RFC 8032 section 5.1.4).
 _DOUBLE = """
 S = X + Y; A = X ^ 1; B = Y ^ 1; C = Z ^ 1; S = S ^ 1
-H = A ++ B; E = H - S; G = A - B; C = C ++ C; F = C + G
+H = A ++ B; E = H - S; G = A - B; C = C ++ C; F = C ++ G
 X = E * F; Y = G * H; Z = F * G
 """
 _WITH_T = "T = E * H\n"
@@ -161,10 +162,7 @@ def square(w: Lines) -> None:
 
 
 def linear(w: Lines, op: str) -> None:
-    w("i = 4")
-    w("while i:")
-    w.depth += 1
-    for k in range(LIMBS // 4):
+    for k in range(LIMBS):
         if op == "sum":
             w(f"x = uint(a[{k}])")
             w(f"c[{k}] = b[{k}] + x")
@@ -175,11 +173,6 @@ def linear(w: Lines, op: str) -> None:
         else:
             w(f"x = x + {BIAS} - uint(b[{k}])")
         carry_step(w, f"c[{k}]")
-    w(f"a = ptr32(int(a) + {LIMBS})")
-    w(f"b = ptr32(int(b) + {LIMBS})")
-    w(f"c = ptr32(int(c) + {LIMBS})")
-    w("i -= 1")
-    w.depth -= 1
 
 
 def machine(w: Lines) -> None:

@@ -89,8 +89,8 @@ def combine(s_bits: bytes, length: int, a_digits: bytes, a_window: list, r_digit
     """
     point = _NEUTRAL
     steps = 0
-    a_used = Marks()
-    r_used = Marks()
+    a_used = Marks(bytearray(72))
+    r_used = Marks(bytearray(72))
     for i in range(length - 1, -1, -1):
         if i < length - 1:
             point = _doubled(point)

@@ -79,15 +79,12 @@ def wnaf(scalar: int, digits: bytearray) -> int:
 class Marks:
     """Notes the digits that are used, to tell afterwards what scalar they make."""
 
-    def __init__(self) -> None:
-        self._bits = bytearray(72)
+    def __init__(self, bits: bytearray | memoryview) -> None:
+        """Note in `bits`, 72 zero bytes."""
         # Digits do not overlap: positive ones are put together in the lower half, negative ones in the upper.
-        self._positive = memoryview(self._bits)[:36]
-        self._negative = memoryview(self._bits)[36:]
-
-    def clear(self) -> None:
-        """Forget them."""
-        self._bits[:] = _NO_MARKS
+        bits = memoryview(bits)
+        self._positive = bits[:36]
+        self._negative = bits[36:]
 
     def mark(self, digit: int, i: int) -> None:
         """Note that the digit at place i was used."""
@@ -102,6 +99,3 @@ class Marks:
     def value(self) -> int:
         """Return the scalar whose digits were used."""
         return int.from_bytes(self._positive, "little") - int.from_bytes(self._negative, "little")
-
-
-_NO_MARKS = bytes(72)

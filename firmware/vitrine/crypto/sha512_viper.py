@@ -14,6 +14,7 @@ _state = bytearray(64)
 _work = bytearray(128 + 64)
 _input = bytearray(1024)
 _digest = bytearray(64)
+_rounds = bytearray(640)  # the constants as words of this machine
 
 
 def sha512(*parts: bytes) -> bytes:
@@ -29,7 +30,7 @@ def sha512(*parts: bytes) -> bytes:
         size += len(part)
     _pad(data, size, end)
     _load(INITIAL, _state, 64)
-    _blocks(0, 0, _work, _state, data, ROUNDS, end)
+    _blocks(0, 0, _work, _state, data, _rounds, end)
     _store(_state, _digest)
     return bytes(_digest)
 
@@ -57,6 +58,9 @@ def _load(source: ptr8, target: ptr32, size: int):
         i += 4
 
 
+_load(ROUNDS, _rounds, 640)
+
+
 @micropython.viper
 def _store(source: ptr32, target: ptr8):
     """Copy the state as big-endian bytes."""
@@ -71,7 +75,7 @@ def _store(source: ptr32, target: ptr8):
 
 
 @micropython.viper
-def _blocks(h: uint, g: uint, w: ptr32, state: ptr32, block: ptr8, k512: ptr8, size: int):
+def _blocks(h: uint, g: uint, w: ptr32, state: ptr32, block: ptr8, k512: ptr32, size: int):
     """Compress `size` bytes, whole blocks of 128, into `state`; g and h are working registers, w holds the schedule.
 
     The variables a to h stay where they are and their names rotate: in round n, variable x is at (x - n) modulo 8.
@@ -137,9 +141,9 @@ def _blocks(h: uint, g: uint, w: ptr32, state: ptr32, block: ptr8, k512: ptr8, s
             sum_low = (sum_low + low) & mask
             if sum_low < low:
                 high += uint(1)
-            i = n << 3
-            low = uint((k512[i + 4] << 24) | (k512[i + 5] << 16) | (k512[i + 6] << 8) | k512[i + 7]) & mask
-            high += uint((k512[i] << 24) | (k512[i + 1] << 16) | (k512[i + 2] << 8) | k512[i + 3])
+            i = n << 1
+            low = uint(k512[i + 1]) & mask
+            high += uint(k512[i])
             sum_low = (sum_low + low) & mask
             if sum_low < low:
                 high += uint(1)
