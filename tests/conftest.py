@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 PORTABLE = ("crypto/", "codec/", "access/", "door/", "audit/", "app/test_dispatch.py", "fuzz/test_dispatch_bytes.py")
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
-DEVICE = ("drivers/", "app/test_controller.py", "app/test_supervisor.py", "app/test_event_log.py")
+DEVICE = ("drivers/", "app/test_controller.py", "app/test_supervisor.py", "app/test_event_log.py", "app/test_sync.py")
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
 FILE_TIME_LIMIT_S = 240
 

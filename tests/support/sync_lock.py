@@ -92,8 +92,9 @@ async def main():
     outbox = Outbox(journal, setup["lock"])
     events = Events(journal)
     link = Link(parse(unhexlify(setup["mqtt"])), setup["lock"])
+    link.heartbeat_s = setup["heartbeat_s"]  # shorter than a lock may be told to have it
     state = [1, 1, 1]
-    sync = Sync(journal, outbox, link, events, lambda: tuple(state), os.urandom, setup["heartbeat_s"])
+    sync = Sync(journal, outbox, link, events, lambda: tuple(state), os.urandom)
     for _ in range(setup["backlog"]):
         journal.append(operation(0))
     gap = Gap()

@@ -64,9 +64,9 @@ class Pause:
 
 
 class Sync:
-    """Sync(journal, outbox, link, events, state, random_bytes, heartbeat_s): `run` is its task, `wake` an event sink.
+    """Sync(journal, outbox, link, events, state, random_bytes): `run` is its task, `wake` an event sink.
 
-    link: open(), close(), wake(), has_room(), send(topic suffix, payload, is_retained) -> bool, and await
+    link: heartbeat_s, open(), close(), wake(), has_room(), send(topic suffix, payload, is_retained) -> bool, and await
     next(timeout_ms) -> event or None. state() returns (lock state, door state, time state).
     """
 
@@ -78,7 +78,6 @@ class Sync:
         events: "EventLog",
         state: "Callable[[], tuple[int, int, int]]",
         random_bytes: "Callable[[int], bytes]",
-        heartbeat_s: int,
         ticks_ms: "Callable[[], int]" = time.ticks_ms,
     ) -> None:
         self._journal = journal
@@ -87,7 +86,7 @@ class Sync:
         self._events = events
         self._state = state
         self._ticks_ms = ticks_ms
-        self._heartbeat_ms = heartbeat_s * 1000
+        self._heartbeat_ms = link.heartbeat_s * 1000
         self._reconnect = Pause(_CONNECT_MIN_MS, random_bytes)
         self._resend = Pause(_RESEND_MIN_MS, random_bytes)
         self._forged = _Folded(events, ticks_ms)

@@ -146,6 +146,7 @@ class MqttLink:
     """MqttLink(settings, lock_id): the link of app.sync.Sync. One connection at a time."""
 
     def __init__(self, settings: "MqttSettings", lock_id: str) -> None:
+        self.heartbeat_s = settings.heartbeat_s
         self._settings = settings
         self._root = "vitrine/" + lock_id + "/"
         self._client_id = ("vitrine-" + lock_id).encode()

@@ -8,6 +8,10 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
+    from vitrine.app.event_log import EventLog
+
+    from .mqtt import MqttLink
+
 MAX_BLOB = const(1984)
 
 _VERSION, _HOST, _PORT, _CA, _CERTIFICATE, _KEY, _HEARTBEAT_S = 1, 2, 3, 4, 5, 6, 7
@@ -25,8 +29,9 @@ class MqttSettings:
     """host, port, ca, certificate and key (DER; both None without a client certificate), heartbeat_s."""
 
     def __init__(self, fields: "dict[int, Any]") -> None:
-        if fields.get(_VERSION) != 1 or not all(_VERSION <= key <= _HEARTBEAT_S for key in fields):
-            raise MqttSettingsError("version or keys")
+        _number(fields, _VERSION, 1, 1)
+        if not all(_VERSION <= key <= _HEARTBEAT_S for key in fields):
+            raise MqttSettingsError("keys")
         self.host = _sized(fields, _HOST, str, _MAX_HOST)
         self.port = _number(fields, _PORT, 1, 65535)
         self.ca = _sized(fields, _CA, bytes, _MAX_CERTIFICATE)
@@ -48,6 +53,22 @@ def parse(blob: bytes) -> MqttSettings:
     if type(fields) is not dict or not all(type(key) is int for key in fields):
         raise MqttSettingsError("map")
     return MqttSettings(fields)
+
+
+def open_link(blob: "bytes | None", lock_id: str, events: "EventLog") -> "MqttLink | None":
+    """Return the link that the blob `mqtt` describes; None, with a Fault if it is malformed, when there is to be none.
+
+    The client and its TLS are loaded only here: a lock without a broker has the memory for other things.
+    """
+    if blob is None:
+        return None
+    try:
+        settings = parse(blob)
+        from .mqtt import MqttLink
+    except (MqttSettingsError, ImportError) as error:
+        events.fault("mqtt", error)
+        return None
+    return MqttLink(settings, lock_id)
 
 
 def _sized(fields: "dict[int, Any]", key: int, kind: type, most: int) -> "Any":
