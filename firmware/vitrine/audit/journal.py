@@ -301,7 +301,9 @@ class Journal:
             if found.last - state.count < _MAX_SKIP:
                 key = bytearray(state.key)
                 for _ in range(found.last - state.count):
-                    key = seal.next_key(key)
+                    spent = key
+                    key = seal.next_key(spent)
+                    seal.wipe(spent)
                 if seal.record_tag(key, found.last, found.body) == found.tag:
                     state.skip(found.last + 1, seal.next_key(key))
                 seal.wipe(key)

@@ -129,17 +129,12 @@ def lost_range(body: bytes) -> "tuple[int, int, int, int] | None":
         return None
     if not cbor.is_map(value) or value.get(KIND) != RECORDS_LOST:
         return None
-    limits = value.get(RANGE)
-    lost_class = value.get(CLASS, -1)
-    count = value.get(COUNT)
-    if (
-        not limits
-        or not _fits(limits, _RANGE, 0, _U32)
-        or not _fits(lost_class, _INT, -1, 2)
-        or not _fits(count, _INT, 0, _U32)
-    ):
+    limits: "Any" = value.get(RANGE)
+    of_class: "Any" = value.get(CLASS, -1)
+    count: "Any" = value.get(COUNT)
+    if not _fits(limits, _RANGE, 0, _U32) or not _fits(of_class, _INT, -1, 2) or not _fits(count, _INT, 0, _U32):
         return None
-    return lost_class, limits[0], limits[1], count
+    return of_class, limits[0], limits[1], count
 
 
 def _fits(value: "Any", kind: int, least: int, greatest: int) -> bool:
@@ -153,4 +148,4 @@ def _fits(value: "Any", kind: int, least: int, greatest: int) -> bool:
         return isinstance(value, bytes) and least <= len(value) <= greatest
     if kind == _TEXT:
         return isinstance(value, str) and len(value.encode()) <= greatest
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(_fits(v, _INT, least, greatest) for v in value)
+    return cbor.is_array(value) and len(value) == 2 and all([_fits(each, _INT, least, greatest) for each in value])

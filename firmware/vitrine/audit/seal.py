@@ -10,7 +10,7 @@ from micropython import const
 from vitrine.crypto.hmac256 import hmac_sha256
 
 try:
-    from uctypes import addressof, bytearray_at
+    from uctypes import addressof, bytearray_at  # pyright: ignore[reportUnknownVariableType]
 except ImportError:  # CPython: no way to reach into an immutable object, and no lock either
     addressof = bytearray_at = None
 

@@ -25,7 +25,7 @@ _LOSS = const(2)  # and 3 and 4: one kind for each class
 # What the seed is inverted with for each kind. A CRC's start acts like its first 4 bytes of data, so any two of these
 # differ in 16 bits: no few flipped bits make one kind of cell of another.
 _MASKS = (0, 0x0F0F0F0F, 0x33333333, 0x55555555, 0x3C3C3C3C)
-_BLANK = b"\xff" * 32
+_BLANK = bytearray(b"\xff" * 32)
 _WIPED = bytes(32)
 _HEAD = bytes(32)
 
@@ -125,7 +125,7 @@ class State:
         end = HEADER
         for offset in range(HEADER, self._sectors.size - CELL + 1, CELL):
             self._sectors.read(sector, offset, cell)
-            if bytes(cell) == _BLANK:
+            if cell == _BLANK:
                 continue
             end = offset + CELL
             if not any(cell):
