@@ -6,10 +6,9 @@ Mounts the flash's vfs partition (littlefs) at / and the code read-only below /r
 runs boot.py and main.py. When they end, the board is left at its prompt: no code runs, the hardware goes on.
 """
 
+import asyncio.core  # noqa: F401  before the stand-ins are in reach: asyncio counts with the interpreter's own ticks
 import os
 import sys
-
-import asyncio.core  # before the stand-ins are in reach: asyncio counts with the interpreter's own ticks
 
 sys.path.insert(0, __file__.rpartition("/")[0] + "/modules")
 
@@ -21,7 +20,7 @@ link = _link.Link(int(os.getenv("VITRINE_BOARD_FD")), _clock.clock)
 _board_link.link = _clock.link = link
 setup = link.request("boot")
 _clock.clock.start(setup["virtual"], setup["t"], setup["uptime"], setup["epoch"])
-_board_link.unique_id = setup["id"]
+_board_link.setup = setup
 
 import _flash
 import _idle
@@ -67,7 +66,6 @@ except OSError:
     vfs.VfsLfs2.mkfs(partition)
     vfs.mount(vfs.VfsLfs2(partition), "/")
 os.chdir("/")
-link.send("booted", {"aioble": setup["aioble"]})
 
 
 def run(name):

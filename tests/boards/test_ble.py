@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+
 from support.board import board, echo
 from vitrine_tools.emulator import BumblePhone, EmulatorError, PhoneError, VirtualRadio
-from vitrine_tools.emulator.lock import DEPS, DEPS_ENV
+from vitrine_tools.emulator.board import DEPS, DEPS_ENV
 
 HINT = b"hint06"
 
@@ -37,7 +38,7 @@ async def lock(tmp_path, deps):
 
 @pytest.fixture
 async def phone(lock):
-    async with BumblePhone(lock._radio) as phone:
+    async with BumblePhone(lock.radio) as phone:
         yield phone
 
 
@@ -61,7 +62,7 @@ async def test_echo(lock, phone, mtu):
 
 async def test_two_phones_at_once_and_still_on_the_air(lock, phone):
     """Each gets its own answers; the lock goes on advertising while phones are connected."""
-    async with BumblePhone(lock._radio) as second:
+    async with BumblePhone(lock.radio) as second:
         await phone.connect(await phone.scan(HINT))
         await second.connect(await second.scan(HINT), mtu=23)
         for number in range(20):
@@ -70,7 +71,7 @@ async def test_two_phones_at_once_and_still_on_the_air(lock, phone):
             )
             assert (first_answer, second_answer) == (b"first %d" % number, b"second %d" % number)
         assert lock.connections == 2
-        async with BumblePhone(lock._radio) as third:
+        async with BumblePhone(lock.radio) as third:
             assert await third.scan(HINT) == lock.address
         await phone.disconnect()
         assert await ask(second, b"alone") == b"alone"
@@ -79,7 +80,7 @@ async def test_two_phones_at_once_and_still_on_the_air(lock, phone):
 
 async def test_the_fifth_phone_finds_no_place(lock):
     """NimBLE has four connections; with all of them taken, advertising is refused with ENOMEM."""
-    phones = [BumblePhone(lock._radio) for _ in range(5)]
+    phones = [BumblePhone(lock.radio) for _ in range(5)]
     for phone in phones:
         await phone.power_on()
     for phone in phones[:4]:
@@ -94,7 +95,7 @@ async def test_the_fifth_phone_finds_no_place(lock):
 
 async def test_one_advertisement_makes_one_connection(lock):
     """Two phones that answer the same advertisement: the second waits for the next one."""
-    async with BumblePhone(lock._radio) as first, BumblePhone(lock._radio) as second:
+    async with BumblePhone(lock.radio) as first, BumblePhone(lock.radio) as second:
         await asyncio.gather(first.connect(lock.address), second.connect(lock.address))
         assert lock.connections == 2
         assert await ask(first, b"1") == b"1"
@@ -207,7 +208,7 @@ async def test_any_bytes_on_the_att_channel(lock, phone, pdu):
     await phone.connect(lock.address)
     phone.send_pdu(pdu)
     await lock.advance(10)
-    async with BumblePhone(lock._radio) as other:
+    async with BumblePhone(lock.radio) as other:
         await other.connect(lock.address)
         assert await ask(other, b"alive") == b"alive"
     assert lock.ended is None

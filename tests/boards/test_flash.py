@@ -1,6 +1,7 @@
 """The flash chip: partition table, NOR semantics, file system, and what stays over a power cut."""
 
 import pytest
+
 from support.board import board, run
 from vitrine_tools.emulator.flash import FLASH_SIZE, PARTITIONS, FlashImage
 

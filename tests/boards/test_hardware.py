@@ -81,7 +81,7 @@ if machine.reset_cause() == machine.PWRON_RESET:
 
 async def test_a_busy_loop_is_a_hang(tmp_path, monkeypatch):
     """Not only a hang that the test asks for: any loop without an end is left to the watchdog."""
-    monkeypatch.setattr("vitrine_tools.emulator.lock.HUNG_CPU_S", 0.3)
+    monkeypatch.setattr("vitrine_tools.emulator.firmware.HUNG_CPU_S", 0.3)
     source = """
 import machine, board
 if machine.reset_cause() == machine.PWRON_RESET:
@@ -139,7 +139,7 @@ second.write_pulses([31250], True)
         assert lock.strike_power == 0.4
         await lock.advance(1000)
         assert strike(lock) == [(0, 1), (100, 0), (1000, 1), (1100, 0)]
-        assert [event for event in lock.events if "sending" in event][0]["sending"] is True
+        assert next(event for event in lock.events if "sending" in event)["sending"] is True
         assert lock.events[1]["done"] is True
 
 

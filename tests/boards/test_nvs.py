@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from support.board import board, run
 from vitrine_tools.emulator.flash import FlashImage, _nvs_store
 
@@ -90,9 +91,9 @@ def history():
     """Writes that fill a bank several times, with erasures and one large value."""
     chance = random.Random(7)
     for number in range(40):
-        yield "x%d" % (number % 5), (_nvs_store.BLOB, chance.randbytes(chance.choice((0, 3, 16, 700, 1900))))
+        yield f"x{number % 5}", (_nvs_store.BLOB, chance.randbytes(chance.choice((0, 3, 16, 700, 1900))))
         if number % 7 == 3:
-            yield "x%d" % ((number + 2) % 5), None
+            yield f"x{(number + 2) % 5}", None
 
 
 def play(store, model, steps):
@@ -122,8 +123,8 @@ def test_a_power_cut_at_any_byte_leaves_the_state_before_or_after():
         before, after = {}, {}
         try:
             store = flash.store()
-            for after in play(store, before, history()):
-                pass
+            for state_after in play(store, before, history()):
+                after = state_after
         except PowerCut:
             pass
         survivor = Flash(bytes(flash.content))
@@ -143,8 +144,8 @@ def test_a_second_cut_while_it_recovers():
         flash = Flash(units=chance.randrange(whole.spent))
         before, after = {}, {}
         try:
-            for after in play(flash.store(), before, history()):
-                pass
+            for state_after in play(flash.store(), before, history()):
+                after = state_after
         except PowerCut:
             pass
         second = Flash(bytes(flash.content), units=chance.randrange(1, 6000))

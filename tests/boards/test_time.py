@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from support.board import board, run
 from vitrine_tools.emulator import EmulatorError
 
@@ -121,7 +122,8 @@ asyncio.run(main())
 async def test_the_epoch_is_the_chips(tmp_path):
     source = """
 import board, time
-board.trace({"t": time.time(), "g": time.gmtime(), "zero": time.gmtime(0), "m": time.mktime((2027, 1, 15, 8, 0, 0, 0, 0))})
+made = time.mktime((2027, 1, 15, 8, 0, 0, 0, 0))
+board.trace({"t": time.time(), "g": time.gmtime(), "zero": time.gmtime(0), "m": made})
 """
     (event,) = await run(tmp_path, source, rtc_s=1_800_000_000)
     assert event["t"] == event["m"] == 1_800_000_000 - 946_684_800

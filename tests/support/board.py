@@ -28,4 +28,3 @@ def echo(folder: Path, radio: VirtualRadio, **options) -> EmulatedLock:
     """A board with the echo app (tests/boards/echo_app), in virtual time, not started."""
     settings = {"flash": folder / "flash.bin", "firmware": ECHO_APP, "virtual": True, "deps": folder}
     return EmulatedLock(radio, **(settings | options))
-

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from vitrine_tools import deps
 
 FILES = {"lib/__init__.py": b"VERSION = 1\n", "lib/core.py": b"def go():\n    return 1\n"}
@@ -181,10 +182,9 @@ def test_a_wrong_list(tmp_path, text, problem, capsys):
 
 
 def test_our_own_list_is_well_formed():
-    (aioble,) = [package for package in deps.read_pins() if package.name == "aioble"]
-    assert {"aioble/__init__.py", "aioble/core.py", "aioble/device.py", "aioble/peripheral.py", "aioble/server.py"} == set(
-        aioble.files
-    )
+    aioble = next(package for package in deps.read_pins() if package.name == "aioble")
+    modules = {"__init__", "core", "device", "peripheral", "server"}
+    assert set(aioble.files) == {f"aioble/{module}.py" for module in modules}
 
 
 def test_the_index_is_the_one_of_mpremote():

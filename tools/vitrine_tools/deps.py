@@ -133,7 +133,9 @@ def _digest(path: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit status: 0 also if the index cannot be reached, unless --required."""
-    parser = argparse.ArgumentParser(prog="python -m vitrine_tools.deps", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m vitrine_tools.deps", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--index", default=mip._PACKAGE_INDEX, help="base address of the package index")
     parser.add_argument("--pins", type=Path, default=PINS, help="the list of packages (default: firmware/deps.toml)")
     parser.add_argument("--target", type=Path, default=TARGET, help="where to put them (default: build/deps)")

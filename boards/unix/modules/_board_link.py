@@ -1,5 +1,6 @@
-"""What the stand-ins share: the wire to the harness and the flash chip, set once by the start-up code, and the state of the radio."""
+"""What the stand-ins share; the start-up code sets it before any of them is imported."""
 
-link = None
-flash = None
+link = None  # the wire to the harness
+setup = {}  # what the harness said at boot: the chip's identity, reset cause, RTC memory
+flash = None  # the flash chip
 is_wifi_active = False

@@ -7,12 +7,12 @@ file descriptor makes every poll take a millisecond.
 """
 
 import _thread
-import select
-
 import asyncio.core as core
+import select
+from asyncio import ThreadSafeFlag
+
 import utime
 from _clock import clock
-from asyncio import ThreadSafeFlag
 
 _AHEAD_MS = 1 << 28
 

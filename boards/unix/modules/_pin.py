@@ -106,6 +106,7 @@ class Pin:
         if self._mode != self.IN:
             self._level = level
         link.send("level", {"n": self.number, "v": level}, is_passive=True)
+        return None
 
     __call__ = value
 
@@ -175,21 +176,25 @@ class PWM:
         if not value:
             return self._freq
         self.init(freq=value[0])
+        return None
 
     def duty(self, *value):
         if not value:
             return self._duty_u16 * 1023 // 65535
         self._set(value[0], 1023)
+        return None
 
     def duty_u16(self, *value):
         if not value:
             return self._duty_u16
         self._set(value[0], 65535)
+        return None
 
     def duty_ns(self, *value):
         if not value:
             return self._duty_u16 * (1_000_000_000 // self._freq) // 65535
         self._set(value[0], 1_000_000_000 // self._freq)
+        return None
 
     def deinit(self):
         self._channels.pop(self._number, None)

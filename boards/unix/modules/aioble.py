@@ -30,7 +30,7 @@ _connections = {}  # handle -> DeviceConnection
 _characteristics = {}  # value handle -> characteristic
 _arrivals = []  # connections that advertise() has not returned yet
 _arrived = asyncio.Event()
-_captured = deque((), _CAPTURE_MAX)  # (characteristic, connection, value), shared by all as in the library
+_captured = deque((), _CAPTURE_MAX)  # noqa: RUF037  (characteristic, connection, value), shared by all as in the library
 
 
 class DeviceDisconnectedError(Exception):
@@ -320,7 +320,7 @@ def register_services(*services):
             rows.append(row)
         table.append((service.uuid, tuple(rows)))
     groups = _ble.gatts_register_services(tuple(table))
-    for service, handles in zip(services, groups):
+    for service, handles in zip(services, groups):  # noqa: B905
         index = 0
         for item in service.characteristics:
             for attribute in [item] + item.descriptors:

@@ -128,6 +128,7 @@ class BLE:
             raise TypeError("can't specify pos and kw args")
         for name, value in kwargs.items():
             self._set_config(name, value)
+        return None
 
     def _get_config(self, name):
         if name == "gap_name":
@@ -144,7 +145,7 @@ class BLE:
         if name == "gap_name":
             if len(value) > 31:
                 raise OSError(_EINVAL)
-            self._name = bytes(value.encode() if isinstance(value, str) else value)
+            self._name = _bytes(value)
             if self._active:
                 link.send("ble_name", {"v": self._name.hex()})
         elif name == "mtu":
@@ -246,7 +247,7 @@ class BLE:
     def gatts_write(self, value_handle, data, send_update=False):
         self._check_active()
         entry = self._entry(value_handle)
-        entry.data = bytes(data.encode() if isinstance(data, str) else data)
+        entry.data = _bytes(data)
         entry.room = max(entry.room, len(entry.data))
         if send_update:
             link.send("update", {"h": value_handle, "v": entry.data.hex()})
@@ -270,10 +271,7 @@ class BLE:
         self._check_active()
         connection = self._connection(conn_handle)
         entry = self._entry(value_handle)
-        if data is None:
-            value = entry.data
-        else:
-            value = bytes(data.encode() if isinstance(data, str) else data)
+        value = entry.data if data is None else _bytes(data)
         most = connection[0] - 3
         if len(value) > most:
             link.send("cut", {"h": value_handle, "size": len(value), "most": most})
@@ -335,6 +333,10 @@ class BLE:
         if self._handler is not None:
             return self._handler(kind, data)
         return None
+
+
+def _bytes(data):
+    return data.encode() if isinstance(data, str) else bytes(data)
 
 
 def _characteristic(item):

@@ -15,7 +15,7 @@ SOFT_RESET = 5
 _FREQUENCIES = (20_000_000, 40_000_000, 80_000_000, 160_000_000, 240_000_000)
 _RTC_MEMORY_MAX = 2048
 _freq = 160_000_000  # what the chip boots with
-_boot = link.request("chip")  # reset cause, unique id, RTC memory
+_boot = _board_link.setup
 
 
 def reset():
@@ -51,6 +51,7 @@ def freq(*value):
         raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz, 160MHz or 240MHz")
     _freq = value[0]
     link.send("freq", {"hz": _freq}, is_passive=True)
+    return None
 
 
 def idle():
@@ -175,6 +176,7 @@ class RTC:
             raise ValueError("buffer too long")
         RTC._memory = bytes(data[0])
         link.send("rtc_memory", {"v": RTC._memory.hex()}, is_passive=True)
+        return None
 
 
 def _rtc_memory_event(message):

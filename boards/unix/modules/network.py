@@ -79,7 +79,7 @@ class WLAN:
             self._settings.update(kwargs)
             return None
         if args[0] == "mac":
-            return bytes.fromhex(_board_link.unique_id)
+            return bytes.fromhex(_board_link.setup["id"])
         if args[0] not in self._settings:
             raise ValueError("unknown config param")
         return self._settings[args[0]]

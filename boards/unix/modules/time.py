@@ -1,7 +1,6 @@
 """Stand-in for the ESP32's `time`: epoch 2000, tick counters of 30 bits from boot, driven by the board's clock."""
 
 import utime
-
 from _clock import clock
 
 _EPOCH_2000_S = 946684800  # the interpreter below counts from 1970

@@ -1,5 +1,4 @@
-from machine import Pin
-
 import board
+from machine import Pin
 
 Pin(board.STRIKE, Pin.OUT, value=0)

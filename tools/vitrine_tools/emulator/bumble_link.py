@@ -251,14 +251,12 @@ class BumblePhone:
         assert self._peer is not None
         await self._peer.discover_services()
         await self._peer.discover_characteristics()
-        return {
-            _text(item.uuid): item.handle
-            for service in self._peer.services
-            for item in service.characteristics
-        }
+        return {_text(item.uuid): item.handle for service in self._peer.services for item in service.characteristics}
 
 
 def _text(uuid: UUID) -> str:
     """`2a19` or `b5a30001-7b1f-...`, as GATT tables write them."""
     digits = uuid.to_bytes()[::-1].hex()
-    return digits if len(digits) < 32 else "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return (
+        digits if len(digits) < 32 else "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    )

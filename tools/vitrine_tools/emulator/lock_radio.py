@@ -127,7 +127,7 @@ class LockRadio:
 
     @property
     def is_advertising(self) -> bool:
-        return self._controller is not None and self._controller.le_legacy_advertiser.enabled
+        return self._controller is not None and self._controller.advertiser.enabled
 
     def handle(self, message: dict) -> bool:
         """Do what the firmware asks of the radio; False if it is not the radio's business."""
@@ -163,7 +163,7 @@ class LockRadio:
 
     async def _on(self, message: dict) -> None:
         controller = RadioController(self._name, self._radio, self.address)
-        controller.le_legacy_advertiser.is_virtual = self._is_virtual
+        controller.advertiser.is_virtual = self._is_virtual
         self._controller = controller
         self._mtu = message["mtu"]
 
@@ -262,7 +262,7 @@ class LockRadio:
         controller, device = self._controller, self._device
         if controller is None or device is None:
             return
-        advertiser = controller.le_legacy_advertiser
+        advertiser = controller.advertiser
         if not message["us"]:
             advertiser.stop()
             return
@@ -334,9 +334,7 @@ class LockRadio:
             return
         status = 0
         try:
-            await device.gatt_server.indicate_subscriber(
-                connection, attribute, bytes.fromhex(message["v"]), force=True
-            )
+            await device.gatt_server.indicate_subscriber(connection, attribute, bytes.fromhex(message["v"]), force=True)
         except TimeoutError:
             status = _INDICATE_TIMEOUT_STATUS
         self._send({"e": "ble", "k": _INDICATE_DONE, "d": [message["c"], message["h"], status]})

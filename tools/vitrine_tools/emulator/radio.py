@@ -48,9 +48,7 @@ class VirtualRadio(LocalLink):
     def send_advertising_pdu(self, sender_controller: Controller, packet: ll.AdvertisingPdu) -> None:
         loop = asyncio.get_running_loop()
         for controller in self.controllers:
-            if controller is not sender_controller and (
-                controller.le_scan_enable or controller.pending_le_connection
-            ):
+            if controller is not sender_controller and (controller.le_scan_enable or controller.pending_le_connection):
                 self.activity += 1
                 loop.call_soon(controller.on_ll_advertising_pdu, packet)
 
@@ -59,9 +57,7 @@ class VirtualRadio(LocalLink):
         receiver = self.find_le_controller(destination_address)
         if connection is not None and receiver is not None:
             self.activity += 1
-            asyncio.get_running_loop().call_soon(
-                receiver.on_link_acl_data, connection.self_address, transport, data
-            )
+            asyncio.get_running_loop().call_soon(receiver.on_link_acl_data, connection.self_address, transport, data)
 
     def send_ll_control_pdu(self, sender_address, receiver_address, packet) -> None:
         self.activity += 1
@@ -87,7 +83,7 @@ class VirtualRadio(LocalLink):
 class LockAdvertiser(LegacyAdvertiser):
     """Advertises under the public address, at the interval asked for plus the standard's random delay.
 
-    In virtual time it also advertises when somebody begins to listen. Bumble's own hosts may start it through HCI as well.
+    In virtual time it also advertises when somebody begins to listen. Bumble's own hosts may start it through HCI.
     """
 
     is_virtual = False
@@ -113,9 +109,7 @@ class LockAdvertiser(LegacyAdvertiser):
     def send_advertising_data(self) -> None:
         if self.enabled:
             self.controller.send_advertising_pdu(
-                Advertisement(
-                    self.address, self.advertising_data, self.scan_response_data, self.is_connectable
-                )
+                Advertisement(self.address, self.advertising_data, self.scan_response_data, self.is_connectable)
             )
 
 
@@ -126,7 +120,7 @@ class RadioController(Controller):
 
     def __init__(self, name: str, radio: VirtualRadio, public_address: Address | None = None) -> None:
         super().__init__(name, link=radio, public_address=public_address)
-        self.le_legacy_advertiser: LockAdvertiser = LockAdvertiser(self)
+        self.advertiser = self.le_legacy_advertiser = LockAdvertiser(self)
         self.le_features &= ~hci.LeFeatureMask.LE_EXTENDED_ADVERTISING
 
     def on_packet(self, packet: bytes) -> None:
