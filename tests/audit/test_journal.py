@@ -15,8 +15,8 @@ KIB = 1024
 class Lock:
     """A lock's journal on a simulated flash."""
 
-    def __init__(self, kib=64, **faults_of):
-        self.flash = NorFlash(kib // 4)
+    def __init__(self, kib=64, device=None, **faults_of):
+        self.flash = device or NorFlash(kib // 4)
         for name, value in faults_of.items():
             setattr(self.flash, name, value)
         self.store = Store()
@@ -286,12 +286,35 @@ def test_wear_is_even():
     assert stats["wear_max"] - stats["wear_min"] <= 4
 
 
+class Sparse:
+    """Four mebibytes of flash on a small heap: only sectors that were touched take room."""
+
+    def __init__(self):
+        self.blank = b"\xff" * 4096
+        self.touched = {}
+
+    def readblocks(self, sector, buffer, offset=0):
+        memoryview(buffer)[:] = memoryview(self.touched.get(sector, self.blank))[offset : offset + len(buffer)]
+
+    def writeblocks(self, sector, data, offset=0):
+        image = self.touched.setdefault(sector, bytearray(self.blank))
+        for n in range(len(data)):
+            image[offset + n] &= data[n]
+
+    def ioctl(self, operation, argument):
+        if operation == 6:
+            self.touched.pop(argument, None)
+        return {4: 1024, 5: 4096}.get(operation, 0)
+
+
 def test_geometries():
-    for kib in (64, 128, 4096):
-        lock = Lock(kib)
-        lock.write(r.KEPT, 100)
+    for kib, device in ((64, None), (128, None), (4096, Sparse())):
+        lock = Lock(kib, device)
+        lock.write(r.KEPT, 150)
+        lock.write(r.REFUSED, 50)
         head = lock.journal.head
-        assert (lock.start().head, lock.journal.count) == (head, 100)
+        assert (lock.start().head, lock.journal.count) == (head, 200)
+        assert sorted(lock.found()) == list(range(200))
 
 
 def test_a_lock_that_was_never_provisioned_has_no_journal():
