@@ -4,6 +4,7 @@ import asyncio
 
 import board
 import machine
+
 from vitrine.access.policy import Policy
 from vitrine.access.provision import ProvisionError, parse_provision
 from vitrine.access.session import VerifiedTokens
@@ -11,14 +12,17 @@ from vitrine.access.uses import Uses
 from vitrine.app.controller import Controller
 from vitrine.app.dispatch import Dispatch
 from vitrine.app.event_log import COUNT, DETAIL, FAULT, START, EventLog
+from vitrine.app.evidence import Evidence
 from vitrine.app.key_tables import KeyTables
 from vitrine.app.supervisor import RESTART, Supervisor
+from vitrine.audit.journal import Journal
 from vitrine.door.settings import Settings, SettingsError
 from vitrine.drivers.clock import UNTRUSTED, Clock
 from vitrine.drivers.files import Files
 from vitrine.drivers.indicator import Indicator
 from vitrine.drivers.inputs import Inputs
 from vitrine.drivers.nvs import Blob
+from vitrine.drivers.partition import data_partition
 from vitrine.drivers.rng import random_bytes
 from vitrine.drivers.strike import Strike
 from vitrine.drivers.watchdog import Watchdog
@@ -27,6 +31,7 @@ from vitrine.links.ble import BleLink
 WATCHDOG_MS = 8_000
 DOOR_VOTE_MS = 3_000
 BLE_VOTE_MS = 30_000
+EVIDENCE_VOTE_MS = 30_000
 
 
 def identity():
@@ -61,6 +66,12 @@ def build():
     events = EventLog(clock)
     if board.trace:
         events.add_sink(board.trace)
+    lock_id = provision.lock_id if provision else ""
+
+    def open_journal():
+        return Journal(data_partition("journal"), Blob("vitrine", "journal"), clock)
+
+    evidence = Evidence(events, open_journal, lock_id)
     strike = Strike(machine.Pin(board.STRIKE), settings.pull_ms, settings.hold_duty_pct, clock.ticks_ms)
     inputs = Inputs(machine.Pin(board.DPS), machine.Pin(board.REX), settings.debounce_ms, clock.ticks_ms)
     events.record(START, {COUNT: machine.reset_cause()})
@@ -71,25 +82,16 @@ def build():
     door = Controller(strike, inputs, settings, events, clock.ticks_ms)
     tables = KeyTables(Files("keys"), lambda event, _detail: events.record(FAULT, {DETAIL: event}))
     policy = policy_of(provision, tables) if provision else None
-    dispatch = Dispatch(
-        policy,
-        VerifiedTokens(),
-        tables.verify_holder,
-        tables.holder,
-        random_bytes,
-        door,
-        events,
-        clock,
-        indicator.identify,
-    )
+    dispatch = Dispatch(policy, VerifiedTokens(), tables, random_bytes, door, evidence, clock, indicator.identify)
 
     def radio_state():
         return provision is not None, clock.reading()[1] != UNTRUSTED
 
-    ble = BleLink(dispatch, events, provision.lock_id if provision else "", settings.advertise_ms, radio_state)
+    ble = BleLink(dispatch, events, lock_id, settings.advertise_ms, radio_state)
     supervisor = Supervisor(watchdog, events, machine.reset, clock.ticks_ms)
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     supervisor.add("ble", ble.run, RESTART, BLE_VOTE_MS)
+    supervisor.add("evidence", evidence.run, RESTART, EVIDENCE_VOTE_MS)
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", indicator.run, RESTART)
     return supervisor

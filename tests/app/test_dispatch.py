@@ -253,3 +253,11 @@ def test_a_refused_attempt_is_one_record():
     assert lab.events.reasons()[2:] == [reasons.NOT_YET_VALID]
     channel.close()
     assert len(lab.events.records) == 3
+
+
+def test_what_could_not_be_recorded_is_not_done():
+    lab = Lab()
+    lab.events.is_sound = False
+    _, (status, body) = attempt(lab, "valid")
+    assert (status, body[1]) == (REFUSED, reasons.FAULT)
+    assert lab.door.moves == []

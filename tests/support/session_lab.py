@@ -61,6 +61,8 @@ class Events:
     """Stands for the event log."""
 
     head = bytes(32)
+    outbox = None
+    is_sound = True
 
     def __init__(self):
         self.records = []
@@ -104,8 +106,7 @@ class Lab:
         self.dispatch = Dispatch(
             self.policy,
             VerifiedTokens(),
-            self._verify,
-            self.remembered.append,
+            self,
             self._random,
             self.door,
             self.events,
@@ -123,9 +124,12 @@ class Lab:
         return answer[1], answer[2]
 
     def _verify_issuer(self, issuer, message, signature):
-        return self._verify(issuer.public_key, message, signature)
+        return self.verify_holder(issuer.public_key, message, signature)
 
-    def _verify(self, public_key, message, signature):
+    def holder(self, public_key):
+        self.remembered.append(public_key)
+
+    def verify_holder(self, public_key, message, signature):
         self.verifications += 1
         return ed25519.verify(public_key, message, signature)
 

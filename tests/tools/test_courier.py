@@ -67,17 +67,27 @@ class Lock:
         self.dispatch = Dispatch(
             policy,
             VerifiedTokens(),
-            ed25519.verify,
-            lambda _key: None,
+            self,
             lambda size: secrets.token_bytes(size),
             self.door,
             self,
             self.clock,
             lambda: None,
         )
-        self.dispatch.outbox = Outbox(self.journal, LOCK)
 
-    # what Dispatch wants of the event log
+    # what Dispatch wants of the key tables
+    verify_holder = staticmethod(ed25519.verify)
+
+    def holder(self, raw):
+        pass
+
+    # what Dispatch wants of the evidence
+    is_sound = True
+
+    @property
+    def outbox(self):
+        return Outbox(self.journal, LOCK)
+
     @property
     def count(self):
         return self.journal.count
@@ -235,7 +245,7 @@ def test_a_damaged_bag_is_told_and_kept(tmp_path, collect, lock):
 
 def test_what_is_refused_stays_in_the_bag(tmp_path, collect, lock):
     path = tmp_path / "bag"
-    batch, _ = lock.dispatch.outbox.batch()
+    batch, _ = lock.outbox.batch()
     stranger = courier.Item("case-99", batch)
     forged = courier.Item(LOCK, batch[:-1] + bytes([batch[-1] ^ 1]))
     courier.save(path, [stranger, forged, courier.Item(LOCK, batch)])

@@ -46,28 +46,26 @@ class Dispatch:
     """What all channels of a lock share.
 
     `policy` is an access.policy.Policy, or None while the lock is unprovisioned; `verified` the lock's cache of
-    verified tokens; `remember_holder(public_key)` is told of each holder who has proved the key; `lock` the
-    app.controller.Controller; `clock` gives ticks_ms() and reading().
+    verified tokens; `keys` an app.key_tables.KeyTables; `lock` the app.controller.Controller; `evidence` an
+    app.evidence.Evidence; `clock` gives ticks_ms() and reading(); `identify()` shows where the lock is.
     """
 
-    def __init__(self, policy, verified, verify_holder, remember_holder, random_bytes, lock, events, clock, identify):
+    def __init__(self, policy, verified, keys, random_bytes, lock, evidence, clock, identify):
         self.policy = policy
         self.verified = verified
-        self.verify_holder = verify_holder
-        self.remember_holder = remember_holder
+        self.keys = keys
         self.random_bytes = random_bytes
         self.lock = lock
-        self.events = events
+        self.evidence = evidence
         self.clock = clock
         self.identify = identify
         self.identified_ms = None
-        self.outbox = None  # an audit.outbox.Outbox, on a lock that has a journal
 
     def channel(self, link: int) -> "Channel":
         """Open the request path of one new connection over `link` (SPEC.md section 7, field 18)."""
         session = None
         if self.policy is not None:
-            session = Session(self.policy, self.verify_holder, self.random_bytes, self.verified)
+            session = Session(self.policy, self.keys.verify_holder, self.random_bytes, self.verified)
         return Channel(self, session, link)
 
 
@@ -140,7 +138,7 @@ class Channel:
         shared = self._dispatch
         nonce = session.hello(shared.clock.ticks_ms())
         _, time_state = shared.clock.reading()
-        audit = [shared.events.count, shared.events.head]
+        audit = [shared.evidence.count, shared.evidence.head]
         return OK, {1: shared.policy.lock_id, 2: PROTOCOL_VERSION, 3: nonce, 4: time_state, 5: audit}
 
     def _present(self, session: Session, body) -> "tuple[int, Any]":
@@ -167,9 +165,10 @@ class Channel:
             self._record(_LOCK_OPERATION, decision.reason, action, decision)
             return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
         if is_grant(decision):
-            is_done = shared.lock.operate(action, decision, self._link)
+            # what could not be proved afterwards is not done
+            is_done = shared.evidence.is_sound and shared.lock.operate(action, decision, self._link)
             # after the strike has moved: nobody waits for what this computes
-            shared.remember_holder(decision.token.holder_key)
+            shared.keys.holder(decision.token.holder_key)
             if is_done:
                 return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
             return REFUSED, {1: reasons.FAULT, 2: nonce}
@@ -200,14 +199,14 @@ class Channel:
                 return BUSY, None
         shared.identified_ms = now_ms
         shared.identify()
-        shared.events.record(_IDENTIFIED, {6: _SOURCE_REMOTE, 18: self._link})
+        shared.evidence.record(_IDENTIFIED, {6: _SOURCE_REMOTE, 18: self._link})
         return OK, None
 
     def _courier(self, body) -> "tuple[int, Any]":
         """Hand over sealed records, or take the collector's acknowledgement from whoever brings it (SPEC.md 3.2)."""
         if type(body) is not dict or len(body) != 1:
             raise Malformed
-        outbox = self._dispatch.outbox
+        outbox = self._dispatch.evidence.outbox
         if 2 in body:
             if type(body[2]) is not bytes:
                 raise Malformed
@@ -252,7 +251,7 @@ class Channel:
                 fields[16] = True
         if more:
             fields.update(more)
-        self._dispatch.events.record(kind, fields)
+        self._dispatch.evidence.record(kind, fields)
 
 
 def _parse(request: bytes) -> "tuple[int, int, Any]":

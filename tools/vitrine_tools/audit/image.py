@@ -140,7 +140,11 @@ def _keys(sector: bytes, keys: Keys) -> list[int]:
 
 
 def _acknowledgements(sector: bytes, keys: Keys) -> list[int]:
-    return [count for count, tag in _cells(sector, _ACKNOWLEDGEMENT_MASK) if tag[:TAG_SIZE] == keys.acknowledgement_tag(count)]
+    return [
+        count
+        for count, tag in _cells(sector, _ACKNOWLEDGEMENT_MASK)
+        if tag[:TAG_SIZE] == keys.acknowledgement_tag(count)
+    ]
 
 
 def _records(number: int, sector: bytes, keys: Keys, limit: int, rubble: list[Place]) -> list[Place]:
@@ -151,7 +155,7 @@ def _records(number: int, sector: bytes, keys: Keys, limit: int, rubble: list[Pl
     found = {at: _record(number, sector, at, keys, limit) for at in range(_HEADER, len(sector), 16)}
     places: list[Place] = []
     before = Place(Record(int.from_bytes(sector[20:24], "big"), b"", NO_TAG), number, 16, True)
-    at = _HEADER
+    at = rubble_at = _HEADER
     while at < len(sector):
         place = found[at]
         if place is not None:
@@ -162,12 +166,19 @@ def _records(number: int, sector: bytes, keys: Keys, limit: int, rubble: list[Pl
             # the length of one that was altered is not to be believed: do not step over a good one
             while at < end and (place.is_intact or (later := found[at]) is None or not later.is_intact):
                 at += 16
+            rubble_at = at
             continue
         block = sector[at : at + 16]
         at += 16
         is_end = at == len(sector) or sector[at : at + 16] == _BLANK or found[at] is not None
-        if opened_as is not None and block[12:] != _BLANK[12:] and is_end:  # what a power cut tore ends in ones
+        if not is_end:
+            continue
+        # what a power cut tore ends in ones, or between two blocks, before the end that its length promises
+        promised = rubble_at + _size(int.from_bytes(sector[rubble_at : rubble_at + 2], "big"))
+        is_cut_short = at < promised and sector[at : at + 16] == _BLANK
+        if opened_as is not None and block[12:] != _BLANK[12:] and not is_cut_short:
             rubble.append(before)
+        rubble_at = at
     return places
 
 

@@ -51,6 +51,11 @@ class Keys:
         self.lock_id = lock_id
         self.epoch = epoch
 
+    @property
+    def secrets(self) -> tuple[bytes, bytes]:
+        """(first key, acknowledgement key): what provisioning gives to the lock, and nobody keeps beside the root."""
+        return self._kept[0], self._acknowledge
+
     def record_tag(self, sequence: int, body: bytes) -> bytes:
         """Return the tag that record `sequence` must have."""
         return self._tag(sequence, b"vitrine/record" + sequence.to_bytes(4, "big") + body)

@@ -19,13 +19,13 @@ from bumble.hci import Address
 from vitrine_tools.emulator import hardware as chip
 from vitrine_tools.emulator.clock import HardwareClock
 from vitrine_tools.emulator.firmware import Firmware
-from vitrine_tools.emulator.flash import BOARD, FLASH_SIZE, FlashImage
+from vitrine_tools.emulator.flash import FLASH_SIZE, FlashImage
 from vitrine_tools.emulator.lock_radio import LockRadio
 from vitrine_tools.emulator.pins import Pins
+from vitrine_tools.emulator.places import BOARD, ROOT
 from vitrine_tools.emulator.radio import VirtualRadio
 from vitrine_tools.emulator.wire import WireError
 
-ROOT = BOARD.parents[1]
 FIRMWARE = ROOT / "firmware"
 DEPS = ROOT / "build" / "deps"
 DEPS_ENV = "VITRINE_DEPS"
@@ -51,6 +51,7 @@ class EmulatedBoard:
         *,
         flash: Path,
         provision: bytes | None = None,
+        journal: tuple[str, bytes, int] | None = None,
         virtual: bool = False,
         firmware: Path = FIRMWARE,
         deps: Path | None = None,
@@ -78,6 +79,8 @@ class EmulatedBoard:
         self._heap = heap
         self._uptime_us = uptime_ms * 1000
         self._provision = provision
+        self._journal = journal
+        self._journal = journal
         self._pins = Pins(self.clock, self._on_input, self._on_pin_change)
         self._hardware = chip.Hardware(self.clock, self._pins, self.firmware.send, self._reset, rtc_s, battery)
         self._mac = bytes([0x24, 0x0A, 0xC4]) + hashlib.sha256(str(Path(flash).resolve()).encode()).digest()[:3]
@@ -111,6 +114,12 @@ class EmulatedBoard:
         if self._provision is not None:
             self.flash.provision(self._provision)
             self._provision = None
+        if self._journal is not None:
+            self.flash.provision_journal(*self._journal)
+            self._journal = None
+        if self._journal is not None:
+            self.flash.provision_journal(*self._journal)
+            self._journal = None
         self._is_on = True
         self._hardware.power_on()
         await self._boot()

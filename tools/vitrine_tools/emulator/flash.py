@@ -5,13 +5,17 @@ The layout is that of the 4 MiB boards (boards/VITRINE_ESP32): two application s
 
 import hashlib
 import importlib.util
+import json
+import os
 import struct
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
+from vitrine_tools.audit.sealed import Keys
+from vitrine_tools.emulator.places import BOARD, interpreter
 from vitrine_tools.provisioning import NO_USES
 
-BOARD = Path(__file__).resolve().parents[3] / "boards" / "unix"
 FLASH_SIZE = 4 * 1024 * 1024
 SECTOR = 4096
 TABLE = 0x8000
@@ -30,6 +34,7 @@ PARTITIONS = (
 _NAMESPACE = "vitrine"
 _PROVISION_KEY = "provision"
 _USES_KEY = "uses"
+_JOURNAL = "journal"  # the partition's label and the key of its key store
 
 
 def _load_nvs_store() -> ModuleType:
@@ -82,6 +87,22 @@ class FlashImage:
             self.nvs_put(_NAMESPACE, _USES_KEY, NO_USES)
         self.nvs_put(_NAMESPACE, _PROVISION_KEY, blob)
 
+    def provision_journal(self, lock_id: str, root: bytes, epoch: int) -> None:
+        """Make an empty sealed journal (firmware/SPEC.md 8.5) with the firmware's code. `root` is to be escrowed."""
+        first_key, acknowledge_key = Keys(root, lock_id, epoch).secrets
+        secrets = {"epoch": epoch, "first_key": first_key.hex(), "acknowledge_key": acknowledge_key.hex()}
+        address, size = self._place(_JOURNAL)
+        run = subprocess.run(
+            [interpreter(), str(BOARD / "provision_journal.py"), str(self.path), str(address), str(size)],
+            input=json.dumps(secrets),
+            env={**os.environ, "MICROPYPATH": f"{BOARD.parents[1] / 'firmware'}:.frozen"},
+            capture_output=True,
+            text=True,
+        )
+        if run.returncode:
+            raise OSError(f"no journal could be made: {run.stderr.strip() or run.stdout.strip()}")
+        self.nvs_put(_NAMESPACE, _JOURNAL, bytes.fromhex(run.stdout))
+
     def nvs_put(self, namespace: str, key: str, value: bytes | int) -> None:
         with self.path.open("r+b") as file:
             store = self._store(file)
@@ -102,6 +123,12 @@ class FlashImage:
         with self.path.open("rb") as file:
             file.seek(address)
             return file.read(size)
+
+    def erase(self, label: str) -> None:
+        """A fault: the whole partition is erased."""
+        address, size = self._place(label)
+        with self.path.open("r+b") as file:
+            self._fill(file, address, address + size)
 
     def flip_bit(self, label: str, offset: int, bit: int = 0) -> None:
         """A fault: one bit of a partition is not what was written."""

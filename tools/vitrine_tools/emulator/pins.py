@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from vitrine_tools.emulator.clock import Alarm, HardwareClock
-from vitrine_tools.emulator.flash import BOARD
+from vitrine_tools.emulator.places import BOARD
 
 IN, OUT, OPEN_DRAIN = 1, 3, 7
 PULL_DOWN, PULL_UP = 1, 2
@@ -48,9 +48,7 @@ class PwmChannel:
 class RmtChannel:
     """Sends pulse trains by itself. A train is an iterator of (duration in picoseconds, level)."""
 
-    def __init__(
-        self, clock: HardwareClock, idle: int, carrier: list[int] | None, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, clock: HardwareClock, idle: int, carrier: list[int] | None, changed: Callable[[], None]) -> None:
         self._clock = clock
         self._idle = idle
         self._carrier = carrier

@@ -5,22 +5,14 @@ import json
 import os
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from vitrine_tools.emulator.flash import BOARD
-
-MICROPYTHON_ENV = "MICROPYTHON"
+from vitrine_tools.emulator.places import BOARD, interpreter
 
 
 class WireError(Exception):
     """The firmware's process could not be started, or spoke nonsense."""
-
-
-def interpreter() -> str:
-    """The MicroPython to run: the environment's choice, or the one beside this Python."""
-    return os.environ.get(MICROPYTHON_ENV) or str(Path(sys.executable).parent / "micropython")
 
 
 class FirmwareProcess(asyncio.Protocol):

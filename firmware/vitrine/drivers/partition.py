@@ -1,0 +1,13 @@
+"""Raw flash partitions, found by their label in the partition table."""
+
+import errno
+
+from esp32 import Partition
+
+
+def data_partition(label: str) -> Partition:
+    """Return the data partition `label`, a block device; OSError(ENODEV) if the table has none."""
+    found = Partition.find(Partition.TYPE_DATA, label=label)
+    if not found:
+        raise OSError(errno.ENODEV)
+    return found[0]
