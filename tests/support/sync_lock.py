@@ -11,9 +11,10 @@ import time
 from binascii import hexlify, unhexlify
 
 from support.nor_flash import NorFlash
-from vitrine.app.sync import Sync
+from vitrine.app.sync import SENT, UP, Sync
 from vitrine.audit.journal import Journal, provision
 from vitrine.audit.outbox import Outbox
+from vitrine.codec import cbor
 from vitrine.links.mqtt import MqttLink
 from vitrine.links.mqtt_settings import parse
 
@@ -98,13 +99,16 @@ async def main():
     for _ in range(setup["backlog"]):
         journal.append(operation(0))
     gap = Gap()
-    asyncio.create_task(gap.run())
+    tasks = [asyncio.create_task(gap.run())]
     commands = asyncio.StreamReader(sys.stdin)
     if setup["watch"]:
-        asyncio.create_task(watch(journal))
-    events.sink = sync.wake
-    task = asyncio.create_task(sync.run(lambda: None))
+        tasks.append(asyncio.create_task(watch(journal)))
     tell(event="ready")
+    if setup["single"]:
+        await send_singly(link, setup["single"])
+        return
+    events.sink = sync.wake
+    tasks.append(asyncio.create_task(sync.run(lambda: None)))
     while True:
         line = await commands.readline()
         if not line:
@@ -125,7 +129,22 @@ async def main():
         elif command["do"] == "batch":
             batch, to = outbox.batch(command["start"], 4096)
             tell(event="batch", data=hexlify(batch), to=to)
-    task.cancel()
+    for task in tasks:
+        task.cancel()
+
+
+async def send_singly(link, times):
+    """For the benchmark: each record a message of its own, the next when the broker has it."""
+    link.open()
+    while await link.next(10_000) != (UP, None):
+        pass
+    begin = time.ticks_ms()
+    for i in range(times):
+        link.send("journal", cbor.encode([i, cbor.encode(operation(0)), bytes(16)]), False)
+        while await link.next(10_000) != (SENT, None):
+            pass
+    tell(event="single", ms=time.ticks_diff(time.ticks_ms(), begin))
+    link.close()
 
 
 def operation(i):

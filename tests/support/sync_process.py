@@ -52,6 +52,7 @@ class SyncLock:
     heartbeat_s: int = 300
     sectors: int = 64
     watch: bool = True
+    single: int = 0
     umqtt: Path = field(default_factory=lambda: umqtt_folder())
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class SyncLock:
             backlog=self.backlog,
             sectors=self.sectors,
             watch=self.watch,
+            single=self.single,
         )
         self._reader = asyncio.create_task(self._read())
         await self.heard(event="ready")

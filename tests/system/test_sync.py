@@ -94,7 +94,9 @@ async def test_a_broker_that_is_down_costs_nothing_but_time(broker, lock, tmp_pa
     assert not intake.refused
 
 
-async def test_a_broker_that_is_killed_in_the_middle_loses_nothing(broker, lock, tmp_path):
+async def test_a_broker_that_is_killed_in_the_middle_loses_nothing(broker, lock, tmp_path, monkeypatch):
+    # the collector is to be back before the lock, which would otherwise send into the void once, and wait
+    monkeypatch.setattr("vitrine_tools.collector.service._PAUSE_MIN_S", 0.05)
     lock.backlog = 1500
     async with collecting(broker, tmp_path):
         await lock.start(tmp_path)

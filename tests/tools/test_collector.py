@@ -1,24 +1,18 @@
 """The collector: what it believes, what it stores, and that it acknowledges nothing else."""
 
 import asyncio
-import itertools
-import os
-import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 
 import aiomqtt
-import psycopg
-import psycopg.sql
 import pytest
 import sqlalchemy as sa
 
 from support.mosquitto import Mosquitto, needs_mosquitto
+from support.postgres import PostgreSQL
 from support.sim_lock import SimLock
 from vitrine_tools import cbor
 from vitrine_tools.audit import query, sealed, verdict
@@ -31,7 +25,6 @@ from vitrine_tools.collector.store import Store, StoreError, StoreTrouble, recor
 from vitrine_tools.errors import ToolError
 
 LOCK = "case-12"
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 class Desk:
@@ -70,37 +63,15 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A PostgreSQL of our own: its own folder and socket, no network. Returns the URL of a new database."""
-    if not POSTGRES:
+    if not PostgreSQL.is_there():
         pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp())  # a socket's path must be short
-    prefix = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres")
-        prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-
-    def run(program, *arguments):
-        command = [*prefix, POSTGRES[-1].with_name(program), "-D", folder / "data", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    run("initdb", "-U", "vitrine", "--auth=trust", "--no-sync")
-    run("pg_ctl", "-w", "-o", f"-c listen_addresses='' -c unix_socket_directories='{folder}'", "start")
-    names = (f"vitrine_{n}" for n in itertools.count())
-
-    def new_database():
-        name = next(names)
-        with psycopg.connect(host=str(folder), user="vitrine", dbname="postgres", autocommit=True) as connection:
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
-        return f"postgresql+psycopg://vitrine@/{name}?host={folder}"
-
-    yield new_database
-    run("pg_ctl", "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+    with PostgreSQL() as server:
+        yield server
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
 def desk(request, tmp_path):
-    url = request.getfixturevalue("postgres")() if request.param == "PostgreSQL" else None
+    url = request.getfixturevalue("postgres").new_database() if request.param == "PostgreSQL" else None
     desk = Desk(tmp_path, url)
     yield desk
     desk.store.close()

@@ -34,7 +34,9 @@ _SILENCE_MS = const(90_000)
 _TCP_MS = const(10_000)
 _TLS_MS = const(20_000)
 _PACKET_MS = const(10_000)
-_IDLE_MS = const(50)  # how long a message of ours may wait while the thread listens
+_IDLE_MS = const(50)  # how long a message of ours may wait while the thread listens ...
+_BUSY_MS = const(2)  # ... and in the moments after another, when an answer or the next one is likely
+_MOMENT_MS = const(200)
 _OUT_MAX = const(6)
 _IN_MAX = const(8)
 _STACK_SIZE = const(16 * 1024)  # mbedTLS's handshake needs about 8 KB of it
@@ -82,6 +84,13 @@ class Client(MQTTClient):
         self.wire.begin(_PACKET_MS)
         self.wait_msg()
         self.wire.flush()
+
+    def patience_ms(self) -> int:
+        """How long to listen before looking for a message of ours."""
+        now_ms = time.ticks_ms()
+        wire = self.wire
+        silent_ms = min(time.ticks_diff(now_ms, wire.heard_ms), time.ticks_diff(now_ms, wire.spoken_ms))
+        return _BUSY_MS if silent_ms < _MOMENT_MS else _IDLE_MS
 
     def keep_alive(self) -> None:
         """Ping in time; OSError if nothing was heard for too long."""
@@ -247,7 +256,7 @@ class MqttLink:
             if message is not None:
                 client.send(self._topic(message[0]), message[1], message[2])
                 mailbox.sent()
-            elif client.wire.wait(_IDLE_MS):
+            elif client.wire.wait(client.patience_ms()):
                 client.listen()
             client.keep_alive()
         client.send(self._topic("availability"), b"offline", True)
