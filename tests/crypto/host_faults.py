@@ -1,8 +1,9 @@
 """No single fault makes a forged signature pass.
 
 The bytecode implementation is loaded with a probe at every condition, loop, statement and value. A fault is one probe
-misbehaving once: a condition inverted, a loop cut off, a statement skipped, a bit of a value flipped. The forgeries
-are those that some skipped step would let through. test_faults.py does the same to the native code's memory.
+misbehaving once: a condition inverted, a loop cut off, a statement skipped, a bit of a value flipped or a number put
+to zero. The forgeries are those that some skipped step would let through. test_faults.py does the same to the native
+code's memory.
 """
 
 import ast
@@ -108,6 +109,8 @@ class Injector:
         if isinstance(value, bool):
             return not value
         if isinstance(value, int):
+            if self.random.random() < 0.5:
+                return 0
             return value ^ 1 << self.random.randrange(max(value.bit_length(), 1))
         if isinstance(value, bytes | bytearray) and value:
             changed = bytearray(value)
@@ -240,15 +243,18 @@ def test_no_single_fault_grants_a_forgery(probed, injector, way):
         granted(probed, case, table)
         for site, count in list(injector.passed.items()):
             # all of what decides, a sample of what computes
-            if site[0] != "ed25519" and random_.random() > 0.15:
+            if site[0] != "ed25519" and random_.random() > 0.05:
                 continue
-            for passage in {0, random_.randrange(count)}:
+            passages = [0] if count == 1 else [0, random_.randrange(count)]
+            if site[0] == "ed25519" and site[3] == "value":
+                passages *= 2  # a value can go wrong in many ways
+            for passage in passages:
                 injector.plan(site, passage)
                 # One truth value at the very end is one bit: who must resist its flip compares the verdict himself.
                 by_verify = site[3] != "value" and random_.random() < 0.2
                 assert not granted(probed, case, table, by_verify), (name, site, passage, SEED)
                 runs += 1
-    assert runs > 700
+    assert runs > 500
 
 
 def test_the_faults_do_bite(probed, injector):

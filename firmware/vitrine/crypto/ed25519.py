@@ -107,17 +107,16 @@ class PublicKey:
         if not z:
             return _NO_CLAIM
         z_inverse = inverse(z, engine.reduced)
-        return (
-            (canonical_y(signature) * z - y) % P,
-            x * z_inverse % P & 1 ^ signature[31] >> 7,
-            (z * z_inverse - 1) % P | comb_steps(teeth) ^ steps,
-        )
+        ry = canonical_y(signature)
+        sign = x * z_inverse % P & 1 ^ signature[31] >> 7
+        guard = (z * z_inverse - 1) % P | comb_steps(teeth) ^ steps | ry ^ y * z_inverse % P | sign
+        return (ry * z - y) % P, sign, guard
 
     def _by_window(self, h: int, s: int, signature: bytes) -> tuple:
         """Compute c1 (S B - h A - R), to be neutral; return three differences, all 0 if it is.
 
-        The first two are those of the point. The third is of the computation itself: a wrong step count, scalars used
-        that do not belong to h, an R that is not on the curve, and coordinates that are all 0.
+        The first two are those of the point. The third has them once more, and those of the computation itself: a wrong
+        step count, scalars used that do not belong to h, an R that is not on the curve, coordinates that are all 0.
         """
         ry = canonical_y(signature)
         rx = engine.x_of(ry, signature[31] >> 7)
@@ -130,7 +129,7 @@ class PublicKey:
         length = max(engine.wnaf(c0, _a_digits), engine.wnaf(abs(c1), _r_digits), BASE_COLUMNS)
         r_window = engine.window(P - rx if c1 > 0 else rx, ry, _r_window)
         x, y, z, steps, a_used, r_used = engine.combine(s_bits, length, _a_digits, self._window, _r_digits, r_window)
-        guard = length - 1 + 2 * BASE_COLUMNS ^ steps | a_used ^ c0 | r_used ^ abs(c1)
+        guard = length - 1 + 2 * BASE_COLUMNS ^ steps | a_used ^ c0 | r_used ^ abs(c1) | x | y ^ z
         guard |= (c1 * h - c0) % EIGHT_ORDER | ~c1 & 1
         guard |= rx & 1 ^ signature[31] >> 7
         if not z or not engine.is_point(rx, ry):
