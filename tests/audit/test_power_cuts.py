@@ -4,10 +4,14 @@ All of them: `make powercut`.
 """
 
 from powercut.cases import PowerCuts, parse
+from powercut.life import ACKNOWLEDGE_KEY, EPOCH, FIRST_KEY, Clock, Random, Store, event
 
 from support import ON_MICROPYTHON
+from support.nor_flash import NorFlash, PowerCut, tear_at
+from vitrine.audit import record as r
+from vitrine.audit import seal
 from vitrine.audit import state as state_module
-from vitrine.audit.journal import Journal
+from vitrine.audit.journal import Journal, provision
 
 _cuts = []
 
@@ -73,6 +77,48 @@ def test_every_cut_around_the_giving_up_of_a_sector():
             for again in (None, (0, 0), (1, 3), (2, 0), (3, 20)):
                 broken = cuts.outcome(0, 0, again is None, again)
                 assert broken is None, (operation - before, again, broken)
+
+
+def test_a_supply_that_fails_again_and_again():
+    random = Random(21)
+    flash = NorFlash(16)
+    store = Store()
+    clock = Clock()
+    provision(flash, store, EPOCH, FIRST_KEY, ACKNOWLEDGE_KEY)
+    durable = {}
+    acknowledged = 0
+    for _ in range(60 if ON_MICROPYTHON else 600):
+        flash.cut_after = random.below(60)
+        flash.tear = tear_at(random.below(200), random.below(256))
+        record = {}
+        try:
+            journal = Journal(flash, store, clock)
+            while True:
+                clock.now_ms += 40_000
+                record = event(random, 1, random.below(3))
+                sequence = journal.append(record)
+                durable[sequence] = r.encode(record)
+                if random.below(3) == 0:
+                    journal.tend()
+                if random.below(20) == 0:
+                    count = journal.count
+                    acknowledged = count  # may be kept, or not, when it is cut
+                    journal.release(count, seal.acknowledgement_tag(ACKNOWLEDGE_KEY, EPOCH, count))
+        except PowerCut:
+            flash = NorFlash(16, image=flash.image)
+        journal = Journal(flash, store, clock)
+        seen = set()
+        walk = journal.unsent()
+        while walk.step():
+            assert durable.get(walk.sequence, walk.body) == walk.body
+            seen.add(walk.sequence)
+        lost = [n for n in durable if journal.acknowledged <= n and n not in seen]
+        assert not lost, lost
+        assert journal.acknowledged <= acknowledged
+        if journal.count - 1 not in durable:  # the one that was cut, and is there all the same
+            durable[journal.count - 1] = r.encode(record)
+        assert sorted(durable) == list(range(journal.count))
+    assert len(durable) > (300 if ON_MICROPYTHON else 3000)
 
 
 def test_cases_that_were_broken_once():

@@ -16,10 +16,10 @@ _EDGES = (0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 160, 161)  # of an erase: wi
 class PowerCuts:
     """One life, lived once, and the flash as it was before each operation: `advance` goes to the next."""
 
-    def __init__(self, steps=1500):
+    def __init__(self, steps=1500, seed=12):
         flash = NorFlash(SECTORS)
         flash.trace = []
-        witness, store, start = live(flash, steps)
+        witness, store, start = live(flash, steps, seed)
         self.model = Model(witness)
         self.operations = flash.trace
         self.at = 0

@@ -142,9 +142,9 @@ def event(random, now_s, kind):
     return record
 
 
-def live(flash, steps=1500):
-    """Live the life on a blank `flash`; return (witness, store)."""
-    random = Random(12)
+def live(flash, steps=1500, seed=12):
+    """Live the life of `seed` on a blank `flash`; return (witness, store, the flash as provisioned)."""
+    random = Random(seed)
     clock = Clock()
     store = Store()
     witness = Witness(flash)

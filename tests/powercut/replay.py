@@ -13,9 +13,9 @@ if sys.implementation.name != "micropython":
 from powercut.cases import PowerCuts, parse  # noqa: E402
 
 
-def main(name):
+def main(name, seed="12"):
     operation, done, bits, again = parse(name)
-    cuts = PowerCuts()
+    cuts = PowerCuts(seed=int(seed))
     cuts.go_to(operation)
     sector, offset, data = cuts.operations[operation]
     what = "erase" if data is None else f"program {len(data)} bytes"
@@ -25,4 +25,4 @@ def main(name):
     sys.exit(1 if broken else 0)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:3])

@@ -1,6 +1,6 @@
 """Run every power cut there is, on all cores: `make powercut`. Print progress, and the id of each case that fails.
 
-python tests/powercut/run.py [--jobs N] [--every N]
+python tests/powercut/run.py [--jobs N] [--every N] [--seed N]
 """
 
 import argparse
@@ -18,9 +18,9 @@ from powercut.cases import PowerCuts  # noqa: E402
 _SHOWN = 20
 
 
-def share(job, jobs, every, reports):
+def share(job, jobs, every, seed, reports):
     """Run every `jobs`-th operation's cases, from the `job`-th on."""
-    cuts = PowerCuts()
+    cuts = PowerCuts(seed=seed)
     for operation in range(job * every, len(cuts.operations), jobs * every):
         cuts.go_to(operation)
         cases = 0
@@ -37,11 +37,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=int, default=1, help="only each Nth operation")
+    parser.add_argument("--seed", type=int, default=12, help="of the life; give it to replay.py too")
     options = parser.parse_args()
     reports = multiprocessing.Queue()
+    plan = (options.jobs, options.every, options.seed)
     workers = [
-        multiprocessing.Process(target=share, args=(job, options.jobs, options.every, reports), daemon=True)
-        for job in range(options.jobs)
+        multiprocessing.Process(target=share, args=(job, *plan, reports), daemon=True) for job in range(options.jobs)
     ]
     begin = time.monotonic()
     for worker in workers:
@@ -59,7 +60,8 @@ def main():
         for name, what in broken:
             failed += 1
             if failed <= _SHOWN:
-                print(f"BROKEN {name}: {what}   (python tests/powercut/replay.py {name})", flush=True)
+                again = name if options.seed == 12 else f"{name} {options.seed}"
+                print(f"BROKEN {name}: {what}   (python tests/powercut/replay.py {again})", flush=True)
         if operations % 250 == 0:
             done = operations * options.every * 100 // total
             print(f"{done:3} %  {cases:,} cuts, {failed} broken, {time.monotonic() - begin:.0f} s", flush=True)

@@ -138,11 +138,13 @@ def tear_at(done, bits=0):
     """
 
     def tear(image, start, length, data):
-        image[start : start + done] = data[:done] if data else b"\xff" * done
-        if data and done < length:
-            image[start + done] &= data[done] | (~bits & 0xFF)
+        through = min(done, length)
+        image[start : start + through] = data[:through] if data else b"\xff" * through
+        if data:
+            if through < length:
+                image[start + through] &= data[through] | (~bits & 0xFF)
         elif bits:
-            for address in range(start + done, start + length):
+            for address in range(start + through, start + length):
                 image[address] |= bits
 
     return tear
