@@ -24,7 +24,7 @@ BIAS, BIAS_LOW = 4 * MASK, 4 * FOLD - 4
 OPERAND = 2 * LIMBS  # the word behind the columns, where an operand is copied to
 
 _NAMES = "COLUMNS COLUMNS_HIGH OPERAND X Y Z T A B C D E F G H S YP YM T2 Z2 U V W Q CONST_2D CONST_D CONST_I CONST_1"
-SLOTS: list[str] = _NAMES.split()
+SLOTS = [str(name) for name in _NAMES.split()]
 OPS = {"end": 0, "mul": 1, "square": 2, "add": 3, "sub": 4, "sum": 5}
 
 # The programs. `r = a * b`, `r = a + b`, `r = a - b` give reduced limbs: below 2^13, the third a little above.
