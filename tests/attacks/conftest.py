@@ -10,7 +10,10 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path)
+    store = Store(tmp_path)
+    yield store
+    for lock in store.locks:
+        assert not [line for line in lock.output if "exception" in line.lower()], lock.last_words()
 
 
 @pytest.fixture

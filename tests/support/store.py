@@ -29,6 +29,7 @@ class Store:
     issuer: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x01" * 32))
     holder: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x02" * 32))
     thief: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x03" * 32))
+    locks: list[EmulatedLock] = field(default_factory=list)
 
     def provision(self, lock_id: str = LOCK_ID, **door: int) -> bytes:
         issuer = Issuer(
@@ -55,7 +56,8 @@ class Store:
             "rtc_s": NOW_S,
             "is_time_trusted": True,
         }
-        return EmulatedLock(self.radio, **(settings | options))
+        self.locks.append(EmulatedLock(self.radio, **(settings | options)))
+        return self.locks[-1]
 
     def token(self, audience: str = LOCK_ID, *, valid_s: int = 28_800, age_s: int = 0, **claims) -> bytes:
         claims = {"scopes": ("unlock", "hold")} | claims

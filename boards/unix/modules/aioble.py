@@ -143,6 +143,10 @@ class DeviceConnection:
     def _end(self):
         self._conn_handle = None
         self._gone.set()
+        # not from here: this is an interrupt, which may have come upon the very task that is to be cancelled
+        asyncio.create_task(self._stop_guards())
+
+    async def _stop_guards(self):
         for guard in list(self._guards):
             guard._stop(DeviceDisconnectedError)
 
