@@ -3,6 +3,8 @@
 Instead of a folder a ROMFS image of one may be given: its bytecode runs in place, as it does from flash.
 """
 
+import os
+
 import vfs
 
 _EROFS = 30
@@ -64,5 +66,7 @@ class Rom:
 def _system(path):
     if not path.endswith(".romfs"):
         return vfs.VfsPosix(path)
-    with open(path, "rb") as image:
-        return vfs.VfsRom(image.read())
+    image = bytearray(os.stat(path)[6])  # at once: read() would need the space twice
+    with open(path, "rb") as file:
+        file.readinto(image)
+    return vfs.VfsRom(image)
