@@ -7,3 +7,9 @@ import board
 from machine import Pin
 
 Pin(board.STRIKE, Pin.OUT, value=0)
+
+import gc  # noqa: E402
+
+# Collected only when it is full, the heap is strewn with what lives long, and no piece is left for a key's table of
+# 6 KB. Collected this often, it needs half the size.
+gc.threshold(32_768)

@@ -28,12 +28,12 @@ BOUNDS = {
 }
 
 
-def compile_tree(architecture: str) -> Path:
-    """Compile every module under firmware/vitrine; return the folder that holds the package `vitrine`.
+def compile_tree(architecture: str, target: Path | None = None) -> Path:
+    """Compile every module under firmware/vitrine; return the folder that holds the package `vitrine`: `target`.
 
     Raises RuntimeError with the compiler's words. Assertions stay out (-O1), as on the boards.
     """
-    target = OUT / architecture
+    target = target or OUT / architecture
     for source in sorted(SOURCE.rglob("*.py")):
         compiled = target / source.relative_to(SOURCE.parent).with_suffix(".mpy")
         if compiled.exists() and compiled.stat().st_mtime > source.stat().st_mtime:

@@ -1,0 +1,32 @@
+"""The firmware as a ROMFS image of .mpy files: its code runs in place there, as frozen code does on the chip.
+
+For the emulated board and what is measured on it: `EmulatedLock(firmware=build(folder))`.
+"""
+
+import contextlib
+import io
+import subprocess
+from pathlib import Path
+
+from mpremote.romfs import VfsRomWriter, copy_recursively
+from mpy_sizes import MPY_CROSS, ROOT, compile_tree
+
+MAIN = ROOT / "firmware" / "main.py"
+
+
+def build(folder: Path, main: Path = MAIN) -> Path:
+    """Compile into `folder` for the unix port and return the image's path; with another `main`, without our package."""
+    tree = folder / main.stem
+    tree.mkdir(parents=True, exist_ok=True)
+    if main == MAIN:
+        compile_tree("x64", tree)
+    for name, source in (("boot", ROOT / "firmware" / "boot.py"), ("main", main)):
+        subprocess.run(
+            [MPY_CROSS, "-march=x64", "-O1", "-s", f"{name}.py", "-o", tree / f"{name}.mpy", source], check=True
+        )
+    writer = VfsRomWriter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        copy_recursively(writer, f"{tree}/", "", False)
+    image = folder / f"{main.stem}.romfs"
+    image.write_bytes(writer.finalise())
+    return image
