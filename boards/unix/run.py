@@ -1,6 +1,7 @@
 """Start the emulated board: what the chip does between reset and main.py.
 
-micropython -X heapsize=1M boards/unix/run.py   with VITRINE_BOARD_FD = the number of the inherited socket
+micropython -X heapsize=1M boards/unix/run.py
+VITRINE_BOARD_FD: number of the inherited socket. VITRINE_BOARD_MODULES: folder of the stand-ins (default: modules)
 
 Mounts the flash's vfs partition (littlefs) at / and the code read-only below /rom, as frozen code is on the chip, then
 runs boot.py and main.py. When they end, the board is left at its prompt: no code runs, the hardware goes on.
@@ -10,7 +11,7 @@ import asyncio.core  # noqa: F401  before the stand-ins are in reach: asyncio co
 import os
 import sys
 
-sys.path.insert(0, __file__.rpartition("/")[0] + "/modules")
+sys.path.insert(0, os.getenv("VITRINE_BOARD_MODULES") or __file__.rpartition("/")[0] + "/modules")
 
 import _board_link
 import _clock

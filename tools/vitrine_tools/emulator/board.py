@@ -17,12 +17,13 @@ from typing import Self, TypeVar
 from bumble.hci import Address
 
 from vitrine_tools.emulator import hardware as chip
+from vitrine_tools.emulator import stand_ins
 from vitrine_tools.emulator.clock import HardwareClock
 from vitrine_tools.emulator.firmware import Firmware
 from vitrine_tools.emulator.flash import FLASH_SIZE, FlashImage
 from vitrine_tools.emulator.lock_radio import LockRadio
 from vitrine_tools.emulator.pins import Pins
-from vitrine_tools.emulator.places import BOARD, ROOT
+from vitrine_tools.emulator.places import ROOT
 from vitrine_tools.emulator.radio import VirtualRadio
 from vitrine_tools.emulator.wire import WireError
 
@@ -80,7 +81,6 @@ class EmulatedBoard:
         self._uptime_us = uptime_ms * 1000
         self._provision = provision
         self._journal = journal
-        self._journal = journal
         self._pins = Pins(self.clock, self._on_input, self._on_pin_change)
         self._hardware = chip.Hardware(self.clock, self._pins, self.firmware.send, self._reset, rtc_s, battery)
         self._mac = bytes([0x24, 0x0A, 0xC4]) + hashlib.sha256(str(Path(flash).resolve()).encode()).digest()[:3]
@@ -109,6 +109,18 @@ class EmulatedBoard:
         """Switch the power on. In virtual time, return when the firmware has nothing more to do."""
         if self._is_on:
             raise EmulatorError(f"{self.name} is on already")
+        try:
+            self._prepare_flash()
+        except OSError as error:
+            raise EmulatorError(f"cannot prepare {self.flash.path}: {error}") from error
+        self._is_on = True
+        self._hardware.power_on()
+        await self._boot()
+        if self.is_virtual:
+            await self._settle()
+
+    def _prepare_flash(self) -> None:
+        """What the factory and the technician do before the first start."""
         if not self.flash.exists():
             self.flash.create()
         if self._provision is not None:
@@ -117,14 +129,6 @@ class EmulatedBoard:
         if self._journal is not None:
             self.flash.provision_journal(*self._journal)
             self._journal = None
-        if self._journal is not None:
-            self.flash.provision_journal(*self._journal)
-            self._journal = None
-        self._is_on = True
-        self._hardware.power_on()
-        await self._boot()
-        if self.is_virtual:
-            await self._settle()
 
     async def power_cut(self) -> None:
         """The supply fails: the process dies in whatever it does; pins fall to the board's resistors."""
@@ -395,7 +399,7 @@ class EmulatedBoard:
 
     def _setup(self) -> dict:
         """What a starting process is told."""
-        path = [BOARD / "modules", self._code]
+        path = [stand_ins.folder(), self._code]
         if self._deps is not None:
             path.insert(0, self._deps)  # the library comes before its stand-in
         return {

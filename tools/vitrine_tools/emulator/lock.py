@@ -15,7 +15,6 @@ class EmulatedLock(EmulatedBoard):
 
     flash: its file, made if it does not exist. provision: the record to store before the first start.
     journal: (lock id, root key, epoch) of the sealed journal to make before the first start; None: there is none.
-    journal: (lock id, root key, epoch) of a sealed journal to make before the first start.
     firmware: folder with boot.py, main.py and vitrine (sources or .mpy), or a ROMFS image of it.
     deps: folder with third-party packages (default: VITRINE_DEPS, or build/deps).
     rtc_s: Unix time of the RTC at the start (None: as after a power cut, 2000-01-01). is_time_trusted: a technician has

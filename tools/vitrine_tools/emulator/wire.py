@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from vitrine_tools.emulator import stand_ins
 from vitrine_tools.emulator.places import BOARD, interpreter
 
 
@@ -50,7 +51,12 @@ class FirmwareProcess(asyncio.Protocol):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
-                env={"VITRINE_BOARD_FD": str(theirs.fileno()), "TZ": "UTC0", "MICROPYPATH": ".frozen"},
+                env={
+                    "VITRINE_BOARD_FD": str(theirs.fileno()),
+                    "VITRINE_BOARD_MODULES": str(stand_ins.folder()),
+                    "MICROPYPATH": ".frozen",
+                    "TZ": "UTC0",
+                },
                 cwd=BOARD,
             )
         except OSError as error:
