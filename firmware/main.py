@@ -6,17 +6,17 @@ import board
 import machine
 
 from vitrine.access.policy import Policy
-from vitrine.access.provision import ProvisionError, parse_provision
 from vitrine.access.session import VerifiedTokens
 from vitrine.access.uses import Uses
 from vitrine.app.controller import Controller
 from vitrine.app.dispatch import Dispatch
 from vitrine.app.event_log import COUNT, DETAIL, FAULT, START, EventLog
 from vitrine.app.evidence import Evidence
+from vitrine.app.identity import Identity
 from vitrine.app.key_tables import KeyTables
 from vitrine.app.supervisor import RESTART, Supervisor
+from vitrine.app.sync import Sync
 from vitrine.audit.journal import Journal
-from vitrine.door.settings import Settings, SettingsError
 from vitrine.drivers.clock import UNTRUSTED, Clock
 from vitrine.drivers.files import Files
 from vitrine.drivers.indicator import Indicator
@@ -27,24 +27,12 @@ from vitrine.drivers.rng import random_bytes
 from vitrine.drivers.strike import Strike
 from vitrine.drivers.watchdog import Watchdog
 from vitrine.links.ble import BleLink
+from vitrine.links.mqtt_settings import open_link
 
 WATCHDOG_MS = 8_000
 DOOR_VOTE_MS = 3_000
 BLE_VOTE_MS = 30_000
 EVIDENCE_VOTE_MS = 30_000
-
-
-def identity():
-    """Return (provision or None, door settings, what is wrong or "")."""
-    try:
-        blob = Blob("vitrine", "provision").load()
-        if blob is None:
-            return None, Settings(), ""
-        provision = parse_provision(blob)
-        return provision, Settings(provision.door), ""
-    except (OSError, ProvisionError, SettingsError) as error:
-        # an identity that cannot be read is none: the lock opens for nobody, but it can be found and mended
-        return None, Settings(), "identity:" + type(error).__name__
 
 
 def policy_of(provision, tables):
@@ -61,22 +49,22 @@ def build():
     """Build the lock and return its supervisor."""
     watchdog = Watchdog(WATCHDOG_MS)  # first: a lock that fails to come up tries again, it does not stay dead
     machine.freq(board.CPU_HZ)
-    provision, settings, trouble = identity()
-    clock = Clock(machine.RTC(), provision.provisioned_at if provision else 0)
+    identity = Identity(Blob("vitrine", "provision"))
+    provision, settings = identity.provision, identity.settings
+    clock = Clock(machine.RTC(), identity.provisioned_at)
     events = EventLog(clock)
     if board.trace:
         events.add_sink(board.trace)
-    lock_id = provision.lock_id if provision else ""
 
     def open_journal():
         return Journal(data_partition("journal"), Blob("vitrine", "journal"), clock)
 
-    evidence = Evidence(events, open_journal, lock_id)
+    evidence = Evidence(events, open_journal, identity.lock_id)
     strike = Strike(machine.Pin(board.STRIKE), settings.pull_ms, settings.hold_duty_pct, clock.ticks_ms)
     inputs = Inputs(machine.Pin(board.DPS), machine.Pin(board.REX), settings.debounce_ms, clock.ticks_ms)
     events.record(START, {COUNT: machine.reset_cause()})
-    if trouble:
-        events.record(FAULT, {DETAIL: trouble})
+    if identity.trouble:
+        events.record(FAULT, {DETAIL: identity.trouble})
     indicator = Indicator(machine.Pin(board.LED), machine.Pin(board.BUZZER))
     events.add_sink(indicator.show)
     door = Controller(strike, inputs, settings, events, clock.ticks_ms)
@@ -87,13 +75,18 @@ def build():
     def radio_state():
         return provision is not None, clock.reading()[1] != UNTRUSTED
 
-    ble = BleLink(dispatch, events, lock_id, settings.advertise_ms, radio_state)
+    ble = BleLink(dispatch, events, identity.lock_id, settings.advertise_ms, radio_state)
     supervisor = Supervisor(watchdog, events, machine.reset, clock.ticks_ms)
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     supervisor.add("ble", ble.run, RESTART, BLE_VOTE_MS)
-    supervisor.add("evidence", evidence.run, RESTART, EVIDENCE_VOTE_MS)
+    supervisor.add("evidence", lambda vote: evidence.run(vote, dispatch.is_busy), RESTART, EVIDENCE_VOTE_MS)
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", indicator.run, RESTART)
+    link = open_link(Blob("vitrine", "mqtt").load(), lock_id, events) if evidence.outbox else None
+    if link:
+        sync = Sync(evidence.outbox, link, events, door, clock, random_bytes)
+        events.add_sink(sync.wake)
+        supervisor.add("sync", sync.run, RESTART)
     return supervisor
 
 

@@ -261,3 +261,14 @@ def test_what_could_not_be_recorded_is_not_done():
     _, (status, body) = attempt(lab, "valid")
     assert (status, body[1]) == (REFUSED, reasons.FAULT)
     assert lab.door.moves == []
+
+
+def test_the_dispatch_knows_whether_somebody_waits():
+    lab = Lab()
+    one, two = lab.channel(), lab.channel()
+    assert lab.dispatch.is_busy()
+    one.close()
+    one.close()
+    assert lab.dispatch.is_busy()
+    two.close()
+    assert not lab.dispatch.is_busy()

@@ -50,6 +50,7 @@ class Emulation:
             self._radio,
             flash=space.flash,
             provision=space.record.to_bytes() if space.is_new_record else None,
+            journal=space.new_journal() if space.is_new_record else None,
             rtc_s=time.time(),
             is_time_trusted=True,
             battery=True,

@@ -3,12 +3,14 @@
 Made on the first start, so that a newcomer has something to unlock; found again on the next.
 """
 
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from . import keys, names, provisioning, tokens
+from .collector import escrow
 from .errors import ToolError
 
 DEFAULT_LOCK_ID: Final = "case-12"
@@ -29,6 +31,18 @@ class Workspace:
     def flash(self) -> Path:
         """The lock's flash chip."""
         return self.folder / "flash.bin"
+
+    @property
+    def escrow(self) -> Path:
+        """The root keys of the lock's journals, for `vitrine collect` and `vitrine audit`."""
+        return self.folder / "escrow"
+
+    def new_journal(self) -> tuple[str, bytes, int]:
+        """Escrow the root key of a new journal; return (lock id, root key, epoch) for the lock to be made with."""
+        epoch = int(time.time())
+        root = secrets.token_bytes(32)
+        escrow.save(self.escrow, self.record.lock_id, epoch, root)
+        return self.record.lock_id, root, epoch
 
     @property
     def log(self) -> Path:

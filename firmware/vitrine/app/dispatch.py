@@ -60,12 +60,18 @@ class Dispatch:
         self.clock = clock
         self.identify = identify
         self.identified_ms = None
+        self.sessions = 0  # channels that are open
+
+    def is_busy(self) -> bool:
+        """Whether somebody is in session: what can wait should."""
+        return self.sessions > 0
 
     def channel(self, link: int) -> "Channel":
         """Open the request path of one new connection over `link` (SPEC.md section 7, field 18)."""
         session = None
         if self.policy is not None:
             session = Session(self.policy, self.keys.verify_holder, self.random_bytes, self.verified)
+        self.sessions += 1
         return Channel(self, session, link)
 
 
@@ -82,6 +88,7 @@ class Channel:
         self._is_courier = False
         self._unrecorded = None  # a refused present: its act may still show who it was
         self.has_proved = False
+        self._is_closed = False
 
     @property
     def is_exhausted(self) -> bool:
@@ -106,7 +113,11 @@ class Channel:
         return cbor.encode([request_id, MALFORMED, None])
 
     def close(self) -> None:
-        """The connection has ended: record what is not on record yet."""
+        """The connection has ended: record what is not on record yet. Once only."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._dispatch.sessions -= 1
         self._record_present()
         if self._malformed:
             self._record_refusal(reasons.TOKEN_MALFORMED, None, None, {14: self._malformed, 15: "malformed requests"})

@@ -1,0 +1,36 @@
+"""Who this lock is: its provisioning record and its settings, from the key store."""
+
+from vitrine.access.provision import ProvisionError, parse_provision
+from vitrine.door.settings import Settings, SettingsError
+
+
+class Identity:
+    """provision: access.provision.Provision, or None while unprovisioned. settings: door.settings.Settings.
+
+    trouble: "" or, for a record that is there but cannot be used, the name of what is wrong with it. Such a lock is
+    unprovisioned: it opens for nobody, but it can be found and mended.
+    """
+
+    def __init__(self, store) -> None:
+        """Read the blob in `store`: load() -> bytes or None, OSError if it cannot be read."""
+        self.provision = None
+        self.settings = Settings()
+        self.trouble = ""
+        try:
+            blob = store.load()
+            if blob is not None:
+                provision = parse_provision(blob)
+                self.settings = Settings(provision.door)
+                self.provision = provision
+        except (OSError, ProvisionError, SettingsError) as error:
+            self.trouble = "identity:" + type(error).__name__
+
+    @property
+    def lock_id(self) -> str:
+        """The lock's id, empty while unprovisioned."""
+        return self.provision.lock_id if self.provision else ""
+
+    @property
+    def provisioned_at(self) -> int:
+        """Unix seconds below which no clock is right."""
+        return self.provision.provisioned_at if self.provision else 0
