@@ -21,7 +21,9 @@ sys.path[:0] = [str(ROOT / "firmware"), str(TESTS), str(TESTS / "support" / "cpy
 
 
 def pytest_report_header(config):
-    return f"micropython: {MICROPYTHON}"
+    from vitrine_tools.emulator.board import aioble_in_use
+
+    return [f"micropython: {MICROPYTHON}", aioble_in_use()]
 
 
 def pytest_collect_file(file_path, parent):
