@@ -10,7 +10,7 @@ MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
 # tests run on both cores of the smallest machine we care for
 WORKERS ?= 2
 
-.PHONY: help setup deps demo emulate test test-unit test-system lint format typecheck layers bench mpy clean
+.PHONY: help setup deps demo emulate test test-unit test-system lint format typecheck layers crypto-generate crypto-check crypto32 bench powercut mpy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -71,6 +71,20 @@ typecheck: $(VENV)/.lint ## basedpyright: firmware against the ESP32 stubs, tool
 
 layers: $(VENV)/.base ## who may import whom (firmware/README.md)
 	@$(BIN)/python tools/checks/layers.py
+
+crypto-generate: $(VENV)/.base ## write the generated crypto files
+	@$(BIN)/python tools/codegen/ed25519_tables.py
+	@$(BIN)/python tools/codegen/field_viper.py
+
+crypto-check: $(VENV)/.base ## fail if a generated crypto file has drifted from its generator
+	@$(BIN)/python tools/codegen/ed25519_tables.py --check
+	@$(BIN)/python tools/codegen/field_viper.py --check
+
+crypto32: $(VENV)/.test ## crypto tests and instruction counts on a 32-bit MicroPython (skipped where it is not to be had)
+	@$(BIN)/python tools/checks/crypto32.py
+
+powercut: $(VENV)/.test ## cut the power at every flash operation of the journal's scripted life, and within each (long)
+	@$(BIN)/python tests/powercut/run.py
 
 bench: $(VENV)/.test ## all figures; JSON in build/bench.json
 	@$(BIN)/python tools/bench/run.py
