@@ -9,14 +9,13 @@ from vitrine.audit.outbox import FORGED, RELEASED, STALE
 MASK = 2**30 - 1
 
 
-class Journal:
-    """Numbers without records."""
+class Outbox:
+    """An outbox: numbers without records."""
 
     def __init__(self):
         self.count = 0
         self.acknowledged = 0
 
-    # the outbox, in the same place
     def batch(self, start, limit):
         to = min(self.count, start + 10)
         return b"%d-%d" % (start, to), to
@@ -79,13 +78,18 @@ class Lab:
         self.start_ms = self.time.now_ms
         self.sent = []
         self.faults = []
-        self.state = (1, 1, 1)
-        self.journal = Journal()
+        self.lock_state = self.door_state = self.time_state = 1
+        self.journal = Outbox()
         self.link = Link(self)
         self.random = random
-        self.sync = Sync(
-            self.journal, self.journal, self.link, self, lambda: self.state, self.draw, lambda: self.time.now_ms & MASK
-        )
+        self.sync = Sync(self.journal, self.link, self, self, self, self.draw)
+
+    # door and clock
+    def ticks_ms(self):
+        return self.time.now_ms & MASK
+
+    def reading(self):
+        return 0, self.time_state
 
     def now(self):
         return self.time.now_ms - self.start_ms
@@ -298,7 +302,7 @@ def test_a_changed_state_is_shown_at_once_and_only_then():
         await asyncio.sleep_ms(10)
         lab.sync.wake(None)
         await asyncio.sleep_ms(10)
-        lab.state = (2, 0, 1)
+        lab.lock_state, lab.door_state = 2, 0
         lab.sync.wake(None)
         await asyncio.sleep_ms(10)
 

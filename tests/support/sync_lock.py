@@ -42,6 +42,15 @@ class Clock:
         return time.ticks_ms()
 
 
+class Door(Clock):
+    """State and time as the test says."""
+
+    lock_state = door_state = time_state = 1
+
+    def reading(self):
+        return int(time.time()), self.time_state
+
+
 class Store:
     data = None
 
@@ -94,8 +103,8 @@ async def main():
     events = Events(journal)
     link = Link(parse(unhexlify(setup["mqtt"])), setup["lock"])
     link.heartbeat_s = setup["heartbeat_s"]  # shorter than a lock may be told to have it
-    state = [1, 1, 1]
-    sync = Sync(journal, outbox, link, events, lambda: tuple(state), os.urandom)
+    door = Door()
+    sync = Sync(outbox, link, events, door, door, os.urandom)
     for _ in range(setup["backlog"]):
         journal.append(operation(0))
     gap = Gap()
@@ -119,7 +128,7 @@ async def main():
                 events.record(2, operation(i))
                 await asyncio.sleep_ms(0)
         elif command["do"] == "state":
-            state[:] = command["state"]
+            door.lock_state, door.door_state, door.time_state = command["state"]
             sync.wake(None)
         elif command["do"] == "gap":
             tell(event="gap", ms=gap.worst_us / 1000)

@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
 
-from support.mosquitto import BINARY, HOST, Mosquitto  # noqa: E402
 from support.postgres import PostgreSQL  # noqa: E402
 from support.sim_lock import SimLock  # noqa: E402
 from support.sync_process import SyncLock, mqtt_blob  # noqa: E402
@@ -25,6 +24,7 @@ from vitrine_tools.collector import escrow  # noqa: E402
 from vitrine_tools.collector.intake import Intake  # noqa: E402
 from vitrine_tools.collector.service import Collector  # noqa: E402
 from vitrine_tools.collector.store import Store  # noqa: E402
+from vitrine_tools.demo.brokers import HOST, MOSQUITTO, Mosquitto  # noqa: E402
 
 RECORDS = 2000
 LOCKS = 50
@@ -38,7 +38,7 @@ GAP_BUDGET_MS = 10.0
 
 def run() -> dict[str, Any]:
     """Return {"throughput": rows, "gaps": rows}; a line that says why if there is no broker."""
-    if BINARY is None:
+    if MOSQUITTO is None:
         return {"skipped": "mosquitto is not installed (apt-get install mosquitto)"}
     return asyncio.run(_run())
 

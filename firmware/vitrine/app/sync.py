@@ -6,11 +6,11 @@ authentic acknowledgement alone; that the broker took a message only frees its b
 """
 
 import asyncio
-import time
 
 from micropython import const
 
 from vitrine.audit.outbox import FORGED, RELEASED
+from vitrine.door.ticks import ticks_add, ticks_diff
 
 from . import event_log as log
 
@@ -18,7 +18,6 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vitrine.audit.journal import Journal
     from vitrine.audit.outbox import Outbox
 
     from .event_log import EventLog, Record
@@ -64,32 +63,31 @@ class Pause:
 
 
 class Sync:
-    """Sync(journal, outbox, link, events, state, random_bytes): `run` is its task, `wake` an event sink.
+    """Sync(outbox, link, events, door, clock, random_bytes): `run` is its task, `wake` an event sink.
 
     link: heartbeat_s, open(), close(), wake(), has_room(), send(topic suffix, payload, is_retained) -> bool, and await
-    next(timeout_ms) -> event or None. state() returns (lock state, door state, time state).
+    next(timeout_ms) -> event or None. door: lock_state, door_state. clock: reading(), ticks_ms().
     """
 
     def __init__(
         self,
-        journal: "Journal",
         outbox: "Outbox",
         link,
         events: "EventLog",
-        state: "Callable[[], tuple[int, int, int]]",
+        door,
+        clock,
         random_bytes: "Callable[[int], bytes]",
-        ticks_ms: "Callable[[], int]" = time.ticks_ms,
     ) -> None:
-        self._journal = journal
         self._outbox = outbox
         self._link = link
         self._events = events
-        self._state = state
-        self._ticks_ms = ticks_ms
+        self._door = door
+        self._clock = clock
+        self._ticks_ms = clock.ticks_ms
         self._heartbeat_ms = link.heartbeat_s * 1000
         self._reconnect = Pause(_CONNECT_MIN_MS, random_bytes)
         self._resend = Pause(_RESEND_MIN_MS, random_bytes)
-        self._forged = _Folded(events, ticks_ms)
+        self._forged = _Folded(events, clock.ticks_ms)
         self._cause = ""  # why the last connection ended; empty after one that held
         self._begin()
 
@@ -132,7 +130,7 @@ class Sync:
 
     def _settle_up(self) -> None:
         """After a connection that held, the next trouble is a new one; one that ends at once, always, is not."""
-        if self._is_up and time.ticks_diff(self._ticks_ms(), self._up_ms) >= _STEADY_MS:
+        if self._is_up and ticks_diff(self._ticks_ms(), self._up_ms) >= _STEADY_MS:
             self._cause = ""
             self._reconnect.reset()
 
@@ -164,7 +162,7 @@ class Sync:
             self._forged.note()
         if outcome != RELEASED:
             return
-        acknowledged = self._journal.acknowledged
+        acknowledged = self._outbox.acknowledged
         self._ahead = [to for to in self._ahead if to > acknowledged]
         self._next = max(self._next, acknowledged)
         self._resend.reset()
@@ -172,12 +170,12 @@ class Sync:
 
     def _pump(self) -> int:
         """Send what is due; return how many milliseconds it takes until something may be due again."""
-        shown = self._state()
+        shown = self._door.lock_state, self._door.door_state, self._clock.reading()[1]
         if shown != self._shown and self._link.send("state", _state_text(shown), True):
             self._shown = shown
         if self._resend_ms is not None and self._left_ms(self._resend_ms) <= 0:
             self._restart()
-        count = self._journal.count
+        count = self._outbox.count
         if self._next < count and len(self._ahead) < AHEAD_MAX:
             if self._fresh_ms is None:
                 # while a backlog is on its way there is nothing to settle
@@ -202,7 +200,7 @@ class Sync:
     def _restart(self) -> None:
         """Begin again from what is acknowledged: what was sent since may be lost."""
         self._ahead = []
-        self._next = self._journal.acknowledged
+        self._next = self._outbox.acknowledged
         self._resend_ms = None
         self._fresh_ms = self._due_in(0)
 
@@ -221,10 +219,10 @@ class Sync:
         return True
 
     def _due_in(self, delay_ms: int) -> int:
-        return time.ticks_add(self._ticks_ms(), delay_ms)
+        return ticks_add(self._ticks_ms(), delay_ms)
 
     def _left_ms(self, due_ms: int) -> int:
-        return time.ticks_diff(due_ms, self._ticks_ms())
+        return ticks_diff(due_ms, self._ticks_ms())
 
 
 class _Folded:
@@ -244,13 +242,13 @@ class _Folded:
 
     def tend(self) -> None:
         """Record the count if it is time."""
-        if self._until_ms is not None and time.ticks_diff(self._until_ms, self._ticks_ms()) <= 0:
+        if self._until_ms is not None and ticks_diff(self._until_ms, self._ticks_ms()) <= 0:
             self._until_ms = None
             if self._count:
                 self._record()
 
     def _record(self) -> None:
-        self._until_ms = time.ticks_add(self._ticks_ms(), _FOLD_MS)
+        self._until_ms = ticks_add(self._ticks_ms(), _FOLD_MS)
         fields = {log.DETAIL: "ack:forged", log.COUNT: self._count, log.LINK: _LINK_MQTT}
         self._count = 0
         self._events.record(log.FAULT, fields)

@@ -36,6 +36,16 @@ class Outbox:
         self._lock_id = lock_id
         self._has_told = False
 
+    @property
+    def count(self) -> int:
+        """The number of the next record."""
+        return self._journal.count
+
+    @property
+    def acknowledged(self) -> int:
+        """The collector has all that there is below this number."""
+        return self._journal.acknowledged
+
     def batch(self, start: "int | None" = None, limit: int = MAX_BATCH) -> "tuple[bytes, int]":
         """Return (batch, start of the next batch): the records from `start` on that fit into `limit` bytes.
 

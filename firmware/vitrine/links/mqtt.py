@@ -193,14 +193,17 @@ class MqttLink:
 
     async def next(self, timeout_ms: int) -> "tuple[int, Any] | None":
         """Return the next event, or None after `timeout_ms` or a wake()."""
-        event = self._mailbox.collect()
+        event = self._collect()
         if event is None:
             try:
                 await asyncio.wait_for_ms(self._flag.wait(), timeout_ms)
             except asyncio.TimeoutError:
                 return None
-            event = self._mailbox.collect()
+            event = self._collect()
         return event
+
+    def _collect(self) -> "tuple[int, Any] | None":
+        return None if self._mailbox is None else self._mailbox.collect()
 
     # --- on the thread ---
 

@@ -73,7 +73,7 @@ def open_link(blob: "bytes | None", lock_id: str, events: "EventLog") -> "MqttLi
 
 def _sized(fields: "dict[int, Any]", key: int, kind: type, most: int) -> "Any":
     value = fields.get(key)
-    if type(value) is not kind or not 1 <= len(value) <= most:
+    if value is None or type(value) is not kind or not 1 <= len(value) <= most:
         raise MqttSettingsError("field %d" % key)
     return value
 

@@ -28,7 +28,7 @@ def page(entries: Sequence[Entry], verdicts: Iterable[JournalVerdict]) -> str:
     """Return the page about `entries` and the verdicts on the journals that they are from."""
     figures = counting.count(entries)
     verdicts = list(verdicts)
-    style = resources.files(__package__).joinpath("report.css").read_text()
+    style = resources.files("vitrine_tools.audit").joinpath("report.css").read_text()
     body = [
         _head(figures),
         _tiles(figures, verdicts),

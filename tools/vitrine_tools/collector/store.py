@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 
 from .. import cbor
 from ..audit.sealed import MAX_BODY, Batch, Record, Seal
@@ -127,19 +128,19 @@ class Store:
             self.is_sqlite = parsed.get_backend_name() == "sqlite"
             options: dict[str, Any] = {"connect_args": {"timeout": BUSY_S}} if self.is_sqlite else {}
             self.engine = sa.create_engine(parsed, pool_pre_ping=not self.is_sqlite, **options)
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
+        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
             raise StoreError(
                 f"{text_of(error)}: give a file, or an URL like postgresql+psycopg://user@host/name"
             ) from None
         if self.is_sqlite:
             if not is_new_allowed and parsed.database and not Path(parsed.database).exists():
                 raise StoreError(f"there is no database {parsed.database}: `vitrine collect` makes one")
-            sa.event.listen(self.engine, "connect", _set_up_sqlite)
-            sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         self.name = parsed.render_as_string(hide_password=True)
         try:
             _schema.create_all(self.engine)
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             raise StoreError(f"cannot use the database {self.name}: {text_of(error)}") from None
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class Store:
                 # always in the same order: two collectors must not wait for each other
                 for key in sorted(by_journal):
                     _JournalUpdate(connection, key, now_s, outcome).add(by_journal[key])
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             raise StoreTrouble(text_of(error)) from error
         return outcome
 
