@@ -156,6 +156,25 @@ async def test_indication_read_and_mtu_by_the_lock(lock, phone):
     assert received == [b"indicated"]
 
 
+async def test_the_device_name(tmp_path):
+    source = """
+import bluetooth, time
+ble = bluetooth.BLE()
+ble.active(True)
+ble.gap_advertise(100_000, b"")
+time.sleep(1)
+ble.config(gap_name="case-12")
+time.sleep(3600)
+"""
+    radio = VirtualRadio()
+    async with board(tmp_path, source, radio=radio) as lock, BumblePhone(radio) as phone:
+        await phone.connect_raw(lock.address)
+        handle = (await phone.handles())["2a00"]
+        assert await phone.read(handle) == b"MPY ESP32"
+        await lock.advance(1_000)
+        assert await phone.read(handle) == b"case-12"
+
+
 async def test_a_burst_without_response_overflows_the_capture_queue(lock, phone):
     """Ten places, the oldest is dropped: why the lock's protocol writes with response."""
     await phone.connect(lock.address)

@@ -184,6 +184,32 @@ async def test_the_bolt_holds_or_lets_go(lock, radio):
         assert lock.pull_door()
 
 
+async def test_a_question_to_a_firmware_that_dies(lock):
+    await lock.hang()
+    asking = asyncio.ensure_future(lock.memory())
+    await asyncio.sleep(0)
+    await lock.power_cut()
+    with pytest.raises(EmulatorError, match="does not answer"):
+        await asking
+    with pytest.raises(EmulatorError, match="does not run"):
+        await lock.memory()
+
+
+async def test_time_goes_on_in_a_flood(lock, radio):
+    """Somebody who sends without a pause cannot stop the clock."""
+    async with BumblePhone(radio) as phone:
+        await phone.connect(lock.address)
+
+        async def flood():
+            while True:
+                await phone.read(1)
+
+        flooding = asyncio.ensure_future(flood())
+        await lock.advance(50)
+        assert lock.now_ms == 50
+        flooding.cancel()
+
+
 async def test_time_limits_are_said_in_words(lock):
     with pytest.raises(TimeoutError, match="not done after 50 ms"):
         await lock.during(asyncio.Event().wait(), limit_ms=50)

@@ -237,6 +237,21 @@ asyncio.run(main())
             assert lock.events[-1]["whole"] is True
 
 
+async def test_handles_of_a_namespace_see_each_other(tmp_path):
+    source = """
+import board, esp32
+first, second, other = esp32.NVS("shop"), esp32.NVS("shop"), esp32.NVS("else")
+first.set_i32("x", 1)
+board.trace({"seen": second.get_i32("x")})
+second.commit()
+try:
+    other.get_i32("x")
+except OSError as error:
+    board.trace({"seen": error.errno})
+"""
+    assert await run(tmp_path, source) == [{"seen": 1}, {"seen": -0x1102}]
+
+
 async def test_a_provisioned_image(tmp_path):
     image = FlashImage(tmp_path / "flash.bin").create()
     image.provision(b"the record")

@@ -51,6 +51,7 @@ CASES = [
     ("Pin(6, Pin.OUT)", "ValueError:invalid pin: wired to the flash"),
     ("Pin(4, 2)", "ValueError:invalid pin mode"),
     ("Pin(4, Pin.IN, 9)", "ValueError:invalid pull"),
+    ("Pin(4, Pin.OUT, hold=True)", "NotImplementedError"),
     ("Pin(4).value(1, 2)", "TypeError"),
     ("Pin(4).irq(3)", "TypeError"),
     ("Pin(4).irq(lambda pin: None, 8)", "ValueError:invalid trigger"),

@@ -91,8 +91,8 @@ class Pin:
             fields["pull"] = pull or 0
         if value is not None:
             fields["v"] = 1 if value else 0
-        if hold is not None:
-            fields["hold"] = bool(hold)
+        if hold:
+            raise NotImplementedError("pad hold is not emulated")
         self._level = link.request("pin", fields)["v"]
 
     def value(self, *value):

@@ -111,7 +111,7 @@ class BLE:
         if value:
             if value[0] and not self._active:
                 self._reset()
-                self._mac = bytes.fromhex(link.request("ble_on", {"mtu": self._mtu})["mac"])
+                self._mac = bytes.fromhex(link.request("ble_on", {"mtu": self._mtu, "name": self._name.hex()})["mac"])
                 self._active = True
             elif not value[0] and self._active:
                 self._active = False

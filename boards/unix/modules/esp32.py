@@ -153,6 +153,7 @@ class NVS:
     """A namespace of the key-value store. Changes are visible at once and durable only after commit()."""
 
     _store = None
+    _pending = {}  # namespace -> {key: entry or None}, shared by all its handles
 
     def __init__(self, namespace):
         self._namespace = _name(namespace, "ESP_ERR_NVS_INVALID_NAME")
@@ -160,7 +161,7 @@ class NVS:
             NVS._store = _open_store()
         if NVS._store is None:
             raise _error("ESP_ERR_NOT_FOUND")
-        self._changes = {}
+        self._changes = self._pending.setdefault(namespace, {})
 
     def set_i32(self, key, value):
         if not isinstance(value, int):

@@ -19,7 +19,7 @@ from bumble.hci import Address
 from vitrine_tools.emulator import hardware as chip
 from vitrine_tools.emulator import stand_ins
 from vitrine_tools.emulator.clock import HardwareClock
-from vitrine_tools.emulator.firmware import Firmware
+from vitrine_tools.emulator.firmware import Firmware, FirmwareGoneError
 from vitrine_tools.emulator.flash import FLASH_SIZE, FlashImage
 from vitrine_tools.emulator.lock_radio import LockRadio
 from vitrine_tools.emulator.pins import Pins
@@ -35,6 +35,7 @@ HEAP = "1M"
 _CRASHES_MAX = 5
 _OUTPUT_LINES = 5000
 _SETTLE_ROUNDS = 12  # turns of the event loop without a packet, after which the air counts as quiet
+_SETTLE_MAX = 20_000  # turns after which time goes on all the same: somebody floods the air without a pause
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class EmulatedBoard:
     ) -> None:
         self.name = name
         self.is_virtual = virtual
-        self.flash = FlashImage(flash)
+        self.flash = FlashImage(Path(flash))
         self.events: list[dict] = []  # what the firmware traced, each with "t_ms"
         self.pin_trace: list[tuple[float, str, int]] = []  # (milliseconds, pin, level)
         self.power_trace: list[tuple[float, str, float]] = []  # same with the share of time that it is high
@@ -232,7 +233,7 @@ class EmulatedBoard:
         settled_activity: if the radio's count still stands there, the air need not be watched.
         """
         rounds = 0
-        while True:
+        for _ in range(_SETTLE_MAX):
             if not self.firmware.is_quiet:
                 await self.firmware.wait_quiet()
                 rounds = 0
@@ -310,7 +311,10 @@ class EmulatedBoard:
     async def _ask(self, kind: str) -> dict:
         if not self.firmware.is_running:
             raise EmulatorError(f"the firmware of {self.name} does not run\n{self.last_words()}")
-        return await self.firmware.ask(kind)
+        try:
+            return await self.firmware.ask(kind)
+        except (FirmwareGoneError, TimeoutError) as error:
+            raise EmulatorError(f"the firmware of {self.name} does not answer\n{self.last_words()}") from error
 
     # between firmware and hardware
 

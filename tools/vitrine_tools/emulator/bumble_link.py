@@ -225,10 +225,12 @@ class BumblePhone:
             await self._peer.gatt_client.write_value(handle, value, with_response=True)
         except att.ATT_Error as error:
             raise PhoneError(f"refused: {error.error_name or error.error_code}") from error
-        except (TimeoutError, asyncio.CancelledError) as error:
+        except (BumbleTimeoutError, asyncio.CancelledError) as error:
             if self.disconnected.is_set():
                 raise PhoneError("the lock ended the connection") from error
-            raise
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise PhoneError("no response from the lock") from error
 
     async def write_command(self, handle: int, value: bytes) -> None:
         """Write Command: no response, no flow control."""

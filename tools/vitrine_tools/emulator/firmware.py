@@ -17,6 +17,10 @@ _LOOK_S = 0.25
 _REPLY_LIMIT_S = 10
 
 
+class FirmwareGoneError(Exception):
+    """The process ended before it could answer."""
+
+
 class Firmware:
     """Boots and kills processes, sends them messages with the hardware's time, and knows what they are doing.
 
@@ -76,7 +80,8 @@ class Firmware:
         process, self._process = self._process, None
         self.is_idle = self.is_hung = False
         for future in self._replies.values():
-            future.cancel()
+            if not future.done():
+                future.set_exception(FirmwareGoneError())
         if process is not None:
             process.kill()
             self._dying = process
@@ -99,7 +104,7 @@ class Firmware:
                 self._quiet.clear()
 
     async def ask(self, kind: str) -> dict:
-        """Send a request of boards/unix/modules/_testing.py and return its reply. TimeoutError, CancelledError."""
+        """Send a request of boards/unix/modules/_testing.py, return its reply. TimeoutError, FirmwareGoneError."""
         number = next(self._reply_numbers)
         future = self._replies[number] = asyncio.get_running_loop().create_future()
         self.send({"e": kind, "i": number})

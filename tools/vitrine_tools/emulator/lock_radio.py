@@ -12,7 +12,13 @@ from collections.abc import Callable
 from bumble import att, gatt_server, hci
 from bumble.core import UUID, InvalidPacketError
 from bumble.device import AdvertisingType, Connection, Device, LegacyAdvertiser, Peer
-from bumble.gatt import Characteristic, CharacteristicValue, Descriptor, Service
+from bumble.gatt import (
+    GATT_DEVICE_NAME_CHARACTERISTIC,
+    Characteristic,
+    CharacteristicValue,
+    Descriptor,
+    Service,
+)
 from bumble.hci import Address
 
 from vitrine_tools.emulator.radio import RadioController, VirtualRadio, make_device
@@ -108,7 +114,7 @@ class LockRadio:
         self._handlers: dict[str, Callable[[dict], None]] = {
             "ble_on": lambda m: self._spawn(self._on(m)),
             "ble_off": self._on_off,
-            "ble_name": lambda m: None,
+            "ble_name": lambda m: self._set_name(bytes.fromhex(m["v"])),
             "ble_mtu": self._on_mtu,
             "services": self._on_services,
             "adv": self._on_adv,
@@ -159,7 +165,13 @@ class LockRadio:
     def _spawn(self, coroutine) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._spawned_done)
+
+    def _spawned_done(self, task: asyncio.Task) -> None:
+        """What went wrong on the air (the peer has gone meanwhile) is no fault of the emulator."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.debug("radio operation failed: %s", task.exception())
 
     async def _on(self, message: dict) -> None:
         controller = RadioController(self._name, self._radio, self.address)
@@ -180,7 +192,14 @@ class LockRadio:
         device.on("connection", self._on_connection)
         self._own_attributes = len(device.gatt_server.attributes)
         self._device = device
+        self._set_name(bytes.fromhex(message["name"]))
         self._send({"a": message["q"], "mac": bytes(reversed(bytes(self.address))).hex()})
+
+    def _set_name(self, name: bytes) -> None:
+        """The Device Name of the GAP service."""
+        for attribute in self._device.gatt_server.attributes if self._device else ():
+            if isinstance(attribute, Characteristic) and attribute.uuid == GATT_DEVICE_NAME_CHARACTERISTIC:
+                attribute.value = name
 
     def _on_off(self, message: dict) -> None:
         self.power_off()

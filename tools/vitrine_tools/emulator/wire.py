@@ -58,6 +58,7 @@ class FirmwareProcess(asyncio.Protocol):
                     "TZ": "UTC0",
                 },
                 cwd=BOARD,
+                start_new_session=True,  # Ctrl-C is for the harness
             )
         except OSError as error:
             ours.close()
