@@ -82,9 +82,10 @@ def build():
     supervisor.add("evidence", lambda vote: evidence.run(vote, dispatch.is_busy), RESTART, EVIDENCE_VOTE_MS)
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", indicator.run, RESTART)
-    link = open_link(Blob("vitrine", "mqtt").load(), lock_id, events) if evidence.outbox else None
-    if link:
-        sync = Sync(evidence.outbox, link, events, door, clock, random_bytes)
+    outbox = evidence.outbox
+    link = open_link(Blob("vitrine", "mqtt").load(), identity.lock_id, events) if outbox else None
+    if outbox and link:
+        sync = Sync(outbox, link, events, door, clock, random_bytes)
         events.add_sink(sync.wake)
         supervisor.add("sync", sync.run, RESTART)
     return supervisor
