@@ -175,7 +175,7 @@ class Channel:
             self._is_courier = True
             self._record(_LOCK_OPERATION, decision.reason, action, decision)
             return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
-        if is_grant(decision):
+        if is_grant(decision) and decision.token is not None:
             # what could not be proved afterwards is not done
             is_done = shared.evidence.is_sound and shared.lock.operate(action, decision, self._link)
             # after the strike has moved: nobody waits for what this computes

@@ -3,9 +3,14 @@
 import errno
 
 from esp32 import Partition
+from micropython import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
 
 
-def data_partition(label: str) -> Partition:
+def data_partition(label: str) -> "Any":
     """Return the data partition `label`, a block device; OSError(ENODEV) if the table has none."""
     found = Partition.find(Partition.TYPE_DATA, label=label)
     if not found:

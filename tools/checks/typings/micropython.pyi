@@ -1,6 +1,6 @@
-"""MicroPython's `micropython` module for the type checker: what the firmware uses of it, with a `const` that keeps types.
+"""MicroPython's `micropython` module for the type checker: what the firmware uses of it.
 
-The published stub's `const` comes out as Unknown in strict mode.
+Its `const` keeps types: the published stub's `const` comes out as Unknown in strict mode.
 """
 
 from collections.abc import Callable
