@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from support.sim_lock import SimLock
-from vitrine_tools import cbor, cli
+from vitrine_tools import cbor, cli, courier
 from vitrine_tools.audit import figures, query, sealed
 from vitrine_tools.audit.report import page
 from vitrine_tools.audit.verdict import JournalVerdict
@@ -148,6 +148,24 @@ def test_verify_is_content_until_somebody_touches_the_store(run, folder):
     assert found == {("case-12", "altered", 1), ("case-13", "missing", 2)}
     status, out, _ = run("audit", "verify", "--keys", "keys", "--lock", "case-12")
     assert status == 1 and "record 1" in out and "case-13" not in out
+
+
+def test_a_couriers_bag_is_emptied_into_the_store(run, folder):
+    lock = SimLock("case-14")
+    escrow.save(folder / "keys", "case-14", lock.keys.epoch, lock.root)
+    lock.live(7)
+    batch, _ = lock.batch(0)
+    courier.save(folder / "bag", [courier.Item("case-14", batch), courier.Item("case-14", batch[:-1] + b"x")])
+    status, out, err = run("collect", "--from", "bag", "--keys", "keys")
+    assert status == 1, "something was refused"
+    assert "7 new records stored" in out and "case-14" in out
+    assert err.count("\n") == 1 and "refused, and left in the file" in err
+    kept, answer = courier.load(folder / "bag")
+    assert kept.message == batch[:-1] + b"x"
+    assert sealed.is_authentic(sealed.read(answer.message), lock.keys)
+    status, out, _ = run("collect", "--from", "bag", "--keys", "keys", "--json")
+    assert json.loads(out)["stored"] == 0 and len(json.loads(out)["refused"]) == 1
+    assert run("audit", "verify", "--keys", "keys", "--lock", "case-14")[0] == 0
 
 
 def test_mistakes_get_one_line_and_a_way_out(run, folder):

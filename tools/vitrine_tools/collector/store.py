@@ -139,9 +139,16 @@ class Store:
             event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         self.name = parsed.render_as_string(hide_password=True)
         try:
-            _schema.create_all(self.engine)
+            self._make_tables()
         except exc.DBAPIError as error:
             raise StoreError(f"cannot use the database {self.name}: {text_of(error)}") from None
+
+    def _make_tables(self) -> None:
+        try:
+            _schema.create_all(self.engine)
+        except (exc.ProgrammingError, exc.IntegrityError):
+            # PostgreSQL, and another collector made them at the same moment
+            _schema.create_all(self.engine)
 
     def close(self) -> None:
         """Let the connections go."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -65,7 +66,11 @@ def collect(
 async def _run(door, address, group: str) -> None:
     from ..collector.service import Collector
 
-    collector = Collector(door, address, lambda text: output.print_line(output.one_line(text)), group=group)
+    def say(text: str) -> None:
+        output.print_line(output.one_line(text))
+        sys.stdout.flush()  # whoever reads along, a journal daemon for one, wants it now
+
+    collector = Collector(door, address, say, group=group)
     task = asyncio.ensure_future(collector.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
