@@ -3,7 +3,8 @@
 import asyncio
 import json
 import socket
-from contextlib import asynccontextmanager
+import ssl
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import aiomqtt
@@ -231,6 +232,53 @@ async def test_the_event_loop_does_not_wait_for_a_broker(tmp_path, silence):
         finally:
             await lock.stop()
     assert gap_ms < 100, "the machine may be busy, but a blocked loop would be away for the whole second"
+
+
+SUBACK = b"\x90\x03\x00\x01\x01"
+
+
+@pytest.mark.parametrize(
+    ("answers", "cause"),
+    [
+        ([b""], "tls"),  # breaks off before CONNACK: as one that does not like our certificate does
+        ([b"\x20\x02\x00\x05"], "denied"),
+        ([b"\x30\x02\x00\x00"], "protocol"),
+        ([b"\x20\x02\x00\x00", b"\x90\x03\x00\x01\x80"], "denied"),
+        ([b"\x20\x02\x00\x00", SUBACK], "closed"),
+        ([b"\x20\x02\x00\x00", SUBACK, b"\x30" + b"\xff" * 40], "protocol"),  # a length without an end
+        ([b"\x20\x02\x00\x00", SUBACK, b"\x32\x03\x00\x05abcde" + bytes(9)], "protocol"),  # less than nothing
+        ([b"\x20\x02\x00\x00", SUBACK, b"\x32\xff\xff\xff\x7f\x00\x01a\x00\x01"], "protocol"),  # 256 MB
+        ([b"\x20\x02\x00\x00", SUBACK, b"\x34\x04\x00\x01a\x00\x01"], "protocol"),  # QoS 2
+        ([b"\x20\x02\x00\x00", SUBACK, b"\xd0\x07"], "protocol"),
+    ],
+)
+async def test_a_hostile_broker_ends_its_own_connection_and_nothing_else(tmp_path, answers, cause):
+    authority = Authority.new("CA")
+    certificate, key = authority.issue("broker", hosts=(HOST,)).save(tmp_path, "broker")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def serve(reader, writer):
+        with suppress(OSError):
+            for answer in answers:
+                await reader.read(4096)
+                writer.write(answer)
+                await writer.drain()
+            if cause == "protocol":
+                await reader.read()  # it is for the lock to hang up
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    lock = SyncLock(mqtt_blob(HOST, port, authority.certificate_der, authority.issue(LOCK)), LOCK, backlog=5)
+    try:
+        await lock.start(tmp_path)
+        assert (await lock.heard(event="fault"))["detail"] == f"mqtt:{cause}"
+        await lock.when(lambda event: event.get("tries", 0) >= 2)
+        assert (await lock.ask(do="count"))["acknowledged"] == 0
+    finally:
+        await lock.stop()
+        server.close()
 
 
 @asynccontextmanager

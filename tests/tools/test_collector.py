@@ -1,6 +1,7 @@
 """The collector: what it believes, what it stores, and that it acknowledges nothing else."""
 
 import asyncio
+import random
 import signal
 import sqlite3
 import sys
@@ -198,6 +199,24 @@ def test_nothing_follows_from_what_is_not_authentic(tmp_path):
         desk.intake.judge(Message("case-99", good))
     assert desk.numbers() == []
     assert desk.intake.refused.total() >= len(bad)
+    desk.store.close()
+
+
+def test_no_changed_byte_gets_through(tmp_path):
+    desk = Desk(tmp_path)
+    lock = desk.lock()
+    lock.live(3)
+    good, _ = lock.batch(0)
+    rng = random.Random(7)
+    for at in range(len(good)):
+        bad = bytearray(good)
+        bad[at] ^= 1 << rng.randrange(8)
+        with pytest.raises(Refused):
+            desk.intake.judge(Message(LOCK, bytes(bad)))
+    for _ in range(1000):
+        bad = bytes(rng.randbytes(rng.randrange(200)))
+        with pytest.raises(Refused):
+            desk.intake.judge(Message(LOCK, bad))
     desk.store.close()
 
 
