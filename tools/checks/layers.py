@@ -75,7 +75,9 @@ def _imported(tree: ast.AST, parts: tuple[str, ...]) -> Iterator[tuple[int, str]
 
 
 def _imports(tree: ast.Module, package: str, parts: tuple[str, ...]) -> Iterator[Violation]:
-    only_types = {line for node in ast.walk(tree) if _is_type_checking(node) for line in _lines(node)}
+    only_types = {
+        line for node in ast.walk(tree) if isinstance(node, ast.If) and _is_type_checking(node) for line in _lines(node)
+    }
     for line, name in _imported(tree, parts):
         top, *below = name.split(".")
         if top == "vitrine":
@@ -133,11 +135,11 @@ def _platform(tree: ast.Module) -> Iterator[Violation]:
             yield node.lineno, f"{'.'.join(map(str, name))}: the same code runs on every target"
 
 
-def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def _is_type_checking(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def _lines(node: ast.AST) -> range:
+def _lines(node: ast.stmt) -> range:
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
