@@ -87,7 +87,7 @@ def build():
     if outbox and link:
         sync = Sync(outbox, link, events, door, clock, random_bytes)
         events.add_sink(sync.wake)
-        supervisor.add("sync", sync.run, RESTART)
+        supervisor.add("sync", lambda vote: sync.run(vote, dispatch.is_busy), RESTART)
     return supervisor
 
 

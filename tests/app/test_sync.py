@@ -36,6 +36,7 @@ class Link:
     """Notes what is sent; the test says what happens."""
 
     heartbeat_s = 300
+    asked = 0
 
     def __init__(self, lab):
         self.lab = lab
@@ -62,7 +63,8 @@ class Link:
         return True
 
     async def next(self, timeout_ms):
-        assert timeout_ms > 0, "a busy loop"
+        assert timeout_ms > 0
+        self.asked += 1
         if not self.events:
             self.flag.clear()
             try:
@@ -82,6 +84,7 @@ class Lab:
         self.journal = Outbox()
         self.link = Link(self)
         self.random = random
+        self.is_busy = False
         self.sync = Sync(self.journal, self.link, self, self, self, self.draw)
 
     # door and clock
@@ -113,7 +116,7 @@ class Lab:
 
     def run(self, story):
         async def main():
-            task = asyncio.create_task(self.sync.run(lambda: None))
+            task = asyncio.create_task(self.sync.run(lambda: None, lambda: self.is_busy))
             await asyncio.sleep_ms(0)
             await story()
             task.cancel()
@@ -133,8 +136,8 @@ def test_a_connection_begins_with_who_is_there_and_the_head():
     lab.run(story)
     assert [(suffix, payload, retained) for _, suffix, payload, retained in lab.sent] == [
         ("availability", b"online", True),
-        ("journal", b"0-0", False),
         ("state", b'{"lock": "Locked", "door": "DoorClosed", "time": "trusted"}', True),
+        ("journal", b"0-0", False),
     ]
     assert lab.link.closed == 1, "ends with its task"
 
@@ -335,3 +338,43 @@ def test_the_pause_is_shortened_at_random_by_up_to_a_half():
     assert [pause.next_ms() for _ in range(11)][-2:] == [300_000, 300_000]
     pause.reset()
     assert pause.next_ms() == 1000
+
+
+def test_waiting_costs_nothing_whatever_it_waits_for():
+    for room, heartbeat_s in ((100, 10), (0, 10), (100, 300)):
+        lab = Lab()
+        lab.sync._heartbeat_ms = heartbeat_s * 1000
+        lab.journal.count = 100
+
+        async def story(lab=lab, room=room):
+            lab.happen(UP)
+            await asyncio.sleep_ms(1)
+            lab.link.room = room
+            await asyncio.sleep_ms(3_000_000)
+
+        lab.run(story)
+        assert lab.link.asked < 100, (room, heartbeat_s, lab.link.asked)
+
+
+def test_a_person_at_the_door_comes_first_but_not_for_ever():
+    lab = Lab()
+    lab.is_busy = True
+
+    async def story():
+        await asyncio.sleep_ms(29_000)
+        assert lab.link.opened == [], "no handshake while somebody is in session"
+        await asyncio.sleep_ms(2_000)
+        assert len(lab.link.opened) == 1
+        lab.is_busy = False
+        lab.happen(UP)
+        await asyncio.sleep_ms(1000)
+        lab.sent.clear()
+        lab.is_busy = True
+        lab.live(1)
+        await asyncio.sleep_ms(20_000)
+        assert lab.sent == []
+        lab.is_busy = False
+        await asyncio.sleep_ms(1000)
+        assert lab.journal_messages() == [b"0-1"]
+
+    lab.run(story)

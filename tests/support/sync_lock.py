@@ -117,7 +117,7 @@ async def main():
         await send_singly(link, setup["single"])
         return
     events.sink = sync.wake
-    tasks.append(asyncio.create_task(sync.run(lambda: None)))
+    tasks.append(asyncio.create_task(sync.run(lambda: None, lambda: False)))
     while True:
         line = await commands.readline()
         if not line:

@@ -35,6 +35,7 @@ _RESEND_MIN_MS = const(10_000)
 _CONNECT_MIN_MS = const(1_000)
 _PAUSE_MAX_MS = const(300_000)
 _STEADY_MS = const(60_000)
+_HOLD_MAX_MS = const(30_000)
 _FOLD_MS = const(600_000)
 _LINK_MQTT = const(3)  # SPEC.md section 7, field 18
 
@@ -89,14 +90,20 @@ class Sync:
         self._resend = Pause(_RESEND_MIN_MS, random_bytes)
         self._forged = _Folded(events, clock.ticks_ms)
         self._cause = ""  # why the last connection ended; empty after one that held
+        self._is_busy = _never
+        self._held_ms = None
         self._begin()
 
     def wake(self, record: "Record") -> None:
         """Something happened: the link's next() returns, so that it is looked at. An event sink; cheap."""
         self._link.wake()
 
-    async def run(self, vote) -> None:
-        """Keep the collector up to date for ever."""
+    async def run(self, vote, is_busy: "Callable[[], bool]") -> None:
+        """Keep the collector up to date for ever, and stay out of the way while somebody is in session: `is_busy()`.
+
+        A batch, and still more a TLS handshake, keep an ESP32 from everything else for *some tenths of a second*.
+        """
+        self._is_busy = is_busy
         try:
             while True:
                 vote()
@@ -111,6 +118,8 @@ class Sync:
     async def _connection(self, vote) -> str:
         """Live through one connection; return why it ended."""
         self._begin()
+        while self._is_held():
+            await asyncio.sleep_ms(_SETTLE_MS)
         self._link.open()
         wait_ms = _PAUSE_MAX_MS
         while True:
@@ -154,7 +163,7 @@ class Sync:
         if kept is not None:
             self._link.send("journal", kept, False)
         self._restart()
-        self._send_batch()  # the backlog's first, or a heartbeat: the head goes out with each connection
+        self._spoken_ms = self._due_in(-self._heartbeat_ms)  # the head goes out with each connection
 
     def _take(self, message: bytes) -> None:
         outcome = self._outbox.acknowledge(message)
@@ -169,33 +178,45 @@ class Sync:
         self._resend_ms = None if not self._ahead else self._due_in(self._resend.next_ms())
 
     def _pump(self) -> int:
-        """Send what is due; return how many milliseconds it takes until something may be due again."""
+        """Send what is due, one batch at most; return in how many milliseconds something may be due again."""
         shown = self._door.lock_state, self._door.door_state, self._clock.reading()[1]
         if shown != self._shown and self._link.send("state", _state_text(shown), True):
             self._shown = shown
         if self._resend_ms is not None and self._left_ms(self._resend_ms) <= 0:
             self._restart()
-        count = self._outbox.count
-        if self._next < count and len(self._ahead) < AHEAD_MAX:
-            if self._fresh_ms is None:
-                # while a backlog is on its way there is nothing to settle
-                self._fresh_ms = self._due_in(0 if self._ahead else _SETTLE_MS)
-            while self._left_ms(self._fresh_ms) <= 0 and self._next < count and len(self._ahead) < AHEAD_MAX:
-                if not self._send_batch():
-                    break
-        if self._next >= count:
-            self._fresh_ms = None
-        if self._left_ms(self._spoken_ms) <= -self._heartbeat_ms and not self._ahead:
+        if not self._link.has_room():
+            return _PAUSE_MAX_MS  # it tells when there is
+        if self._is_held():
+            return _SETTLE_MS
+        is_waiting = self._next < self._outbox.count and len(self._ahead) < AHEAD_MAX
+        if is_waiting and self._fresh_ms is None:
+            # while a backlog is on its way there is nothing to settle
+            self._fresh_ms = self._due_in(0 if self._ahead else _SETTLE_MS)
+        is_due = is_waiting and self._fresh_ms is not None and self._left_ms(self._fresh_ms) <= 0
+        if is_due or (not self._ahead and self._left_ms(self._spoken_ms) <= -self._heartbeat_ms):
             self._send_batch()
+        if self._next >= self._outbox.count:
+            self._fresh_ms = None
         return self._rest_ms()
 
     def _rest_ms(self) -> int:
-        rest_ms = min(_PAUSE_MAX_MS, self._heartbeat_ms + self._left_ms(self._spoken_ms))
+        rest_ms = _PAUSE_MAX_MS
+        if not self._ahead:
+            rest_ms = min(rest_ms, self._heartbeat_ms + self._left_ms(self._spoken_ms))
         if self._resend_ms is not None:
             rest_ms = min(rest_ms, self._left_ms(self._resend_ms))
         if self._fresh_ms is not None and len(self._ahead) < AHEAD_MAX:
             rest_ms = min(rest_ms, self._left_ms(self._fresh_ms))
-        return max(rest_ms, 1)
+        return max(rest_ms, 1)  # others come in between, also while a backlog is sent
+
+    def _is_held(self) -> bool:
+        """Whether a person at the door comes first; whoever stays in session for ever does not."""
+        if not self._is_busy():
+            self._held_ms = None
+            return False
+        if self._held_ms is None:
+            self._held_ms = self._due_in(_HOLD_MAX_MS)
+        return self._left_ms(self._held_ms) > 0
 
     def _restart(self) -> None:
         """Begin again from what is acknowledged: what was sent since may be lost."""
@@ -204,10 +225,8 @@ class Sync:
         self._resend_ms = None
         self._fresh_ms = self._due_in(0)
 
-    def _send_batch(self) -> bool:
-        """Send the next batch, or a heartbeat if there is none; False if the link takes no more now."""
-        if not self._link.has_room():
-            return False
+    def _send_batch(self) -> None:
+        """Send the next batch; it is a heartbeat if there are no records."""
         batch, to = self._outbox.batch(self._next, BATCH_MAX)
         self._link.send("journal", batch, False)
         if to > self._next:
@@ -216,7 +235,6 @@ class Sync:
             if self._resend_ms is None:
                 self._resend_ms = self._due_in(self._resend.next_ms())
         self._spoken_ms = self._ticks_ms()
-        return True
 
     def _due_in(self, delay_ms: int) -> int:
         return ticks_add(self._ticks_ms(), delay_ms)
@@ -252,6 +270,10 @@ class _Folded:
         fields = {log.DETAIL: "ack:forged", log.COUNT: self._count, log.LINK: _LINK_MQTT}
         self._count = 0
         self._events.record(log.FAULT, fields)
+
+
+def _never() -> bool:
+    return False
 
 
 def _state_text(shown: "tuple[int, int, int]") -> bytes:
