@@ -18,6 +18,7 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 OUT = ROOT / "build" / "bench.json"
+_WIDTH = 5  # figures side by side that still fit a terminal
 PARTS = ("system", "crypto", "journal", "sync")
 
 sys.path[:0] = [str(HERE), str(ROOT / "tools" / "checks")]
@@ -40,11 +41,20 @@ def tables(name: str, figures: dict[str, Any]) -> list[Table]:
 
 
 def _rows(title: str, rows: list[dict[str, Any]]) -> Table:
+    """One line for each row; or, where there are too many figures for that, one column for each."""
     table = Table(title=title, title_justify="left")
-    for key in rows[0]:
+    keys = sorted(rows[0], key=lambda key: key != "name")
+    if len(keys) > _WIDTH and "name" in keys:
+        table.add_column("figure")
+        for row in rows:
+            table.add_column(str(row["name"]), justify="right")
+        for key in keys[1:]:
+            table.add_row(key, *(_text(row.get(key)) for row in rows))
+        return table
+    for key in keys:
         table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right")
     for row in rows:
-        table.add_row(*(_text(row.get(key)) for key in rows[0]))
+        table.add_row(*(_text(row.get(key)) for key in keys))
     return table
 
 
