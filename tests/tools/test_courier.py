@@ -4,6 +4,7 @@ import asyncio
 import secrets
 
 import pytest
+
 from support.nor_flash import NorFlash
 from support.session_lab import Clock, Door
 from support.sync_process import journal_secrets
