@@ -35,6 +35,9 @@ GARBAGE_LIMIT = 8192
 INSTRUCTION_LIMITS = {"native, any key": 12_000_000, "native, pinned key, 6 teeth": 6_000_000}
 
 
+PASSES = 4
+
+
 def sample() -> tuple[SigningKey, bytes, str]:
     """The key, the message, and the line that the device part reads."""
     key = SigningKey(bytes(range(32)))
@@ -85,12 +88,16 @@ def run() -> dict:
     sys.path.insert(0, str(ROOT / "tools" / "checks"))
     import crypto32
 
-    rows = []
-    for name, way, teeth, rounds in WAYS:
-        done = device([MICROPYTHON, "-X", "heapsize=4M"], way, teeth, rounds)
-        if done.returncode:
-            raise RuntimeError(f"{name}: {done.stdout}{done.stderr}")
-        rows.append({"name": name, **json.loads(done.stdout)})
+    best: dict[str, dict] = {}
+    # in turns, and the best of each: what else the machine does at the time falls on all alike
+    for _ in range(PASSES):
+        for name, way, teeth, rounds in WAYS:
+            done = device([MICROPYTHON, "-X", "heapsize=4M"], way, teeth, rounds)
+            if done.returncode:
+                raise RuntimeError(f"{name}: {done.stdout}{done.stderr}")
+            row = {"name": name, **json.loads(done.stdout)}
+            best[name] = min(row, best.get(name, row), key=lambda each: each["us"])
+    rows = list(best.values())
     rows.append({"name": "libsodium (PyNaCl), C", "us": libsodium_us(), "garbage": None})
     for row in rows:
         row["ratio"] = rows[0]["us"] / row["us"]
