@@ -255,3 +255,24 @@ def test_a_table_of_each_size_gives_the_same_answers():
     for size in (0, 95, 96, 385, 6143):
         with pytest.raises(ValueError):
             key.use_table(bytes(size))
+
+
+def test_an_expected_key_is_ready_and_pushes_no_regular_out(bench):
+    """It is decoded once and verifies as any other; it gets no table, and the last three are kept."""
+    signers = [SigningKey.generate() for _ in range(5)]
+    regular = SigningKey.generate()
+    bench.tables.holder(bytes(regular.verify_key))
+    bench.work()
+    for signer in signers:
+        raw = bytes(signer.verify_key)
+        bench.tables.expect(raw)
+        bench.tables.expect(raw)
+        good = signer.sign(b"proof").signature
+        assert bench.tables.verify_holder(raw, b"proof", good)
+        assert not bench.tables.verify_holder(raw, b"other", good)
+    assert [key.raw for key in bench.tables._expected] == [bytes(signer.verify_key) for signer in signers[2:]]
+    assert [key.raw for key in bench.tables._holders] == [bytes(regular.verify_key)]
+    assert not bench.tables.step()
+    bench.tables.expect(b"not a key")
+    bench.tables.expect(bytes(32))
+    assert not bench.tables.verify_holder(bytes(32), b"proof", bytes(64))

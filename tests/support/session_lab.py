@@ -98,6 +98,7 @@ class Lab:
         self.events = Events()
         self.identified = 0
         self.remembered = []
+        self.expected = []
         self._is_same_nonce = is_same_nonce
         self._drawn = 0
         provision = parse_provision(bytes.fromhex(VECTORS["provision"]))
@@ -125,6 +126,9 @@ class Lab:
 
     def _verify_issuer(self, issuer, message, signature):
         return self.verify_holder(issuer.public_key, message, signature)
+
+    def expect(self, public_key):
+        self.expected.append(public_key)
 
     def holder(self, public_key):
         self.remembered.append(public_key)

@@ -79,6 +79,9 @@ class Lock:
     # what Dispatch wants of the key tables
     verify_holder = staticmethod(ed25519.verify)
 
+    def expect(self, raw):
+        pass
+
     def holder(self, raw):
         pass
 

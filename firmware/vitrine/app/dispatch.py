@@ -159,6 +159,7 @@ class Channel:
         decision = session.present(body, self._dispatch.clock.reading())
         if is_accepted(decision) and decision.token is not None:
             self._accepted = True
+            self._dispatch.keys.expect(decision.token.holder_key)
             return OK, {1: decision.token.hash}
         self._refused += 1
         self._unrecorded = decision
