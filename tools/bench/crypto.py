@@ -30,7 +30,7 @@ WAYS = (
     ("native, pinned key, 6 teeth", "pinned", 6, 20),
     ("native, pinned key, 8 teeth", "pinned", 8, 20),
 )
-TARGETS = {"native, any key": 14, "native, pinned key, 6 teeth": 35}
+TARGETS = {"fallback, bytecode, any key": 3.5, "native, any key": 14, "native, pinned key, 6 teeth": 35}
 GARBAGE_LIMIT = 8192
 INSTRUCTION_LIMITS = {"native, any key": 12_000_000, "native, pinned key, 6 teeth": 6_000_000}
 

@@ -2,8 +2,11 @@
 
 The same functions as `edwards_viper`. Points are (X, Y, Z, T) in extended coordinates with T = X Y / Z (RFC 8032
 section 5.1.4; Hisil et al., "Twisted Edwards Curves Revisited", a = -1). Everything is public: no constant time.
-A coordinate handed on is below P; sums and differences go into a product unreduced, because the reduction that follows
-takes any size and sign.
+
+Inside, a point is (X, Y, Z, E, H) with T = E H, multiplied out only by an addition: most points are doubled next and
+need none. A division costs as much as two products, so the high bits of a product are folded instead, 2^255 being 19:
+v becomes (v & _LOW) + (v >> 255) * 19, of about 260 bits and either sign. What is handed on as X, Y or Z is divided
+then, and so from 0 to P - 1. The folding is written out each time because a call would cost a third of it.
 """
 
 from micropython import const
@@ -16,6 +19,7 @@ __all__ = ("added", "comb", "combine", "doubled", "is_point", "reduced", "window
 
 reduced = None  # lattice_viper.py
 WINDOW_ENTRIES = const(8)  # odd multiples of a variable point, for 5-bit signed digits
+_LOW = (1 << 255) - 1
 
 
 def x_of(y: int, sign: int) -> int:
@@ -62,21 +66,23 @@ def _pow_p58(z: int) -> int:
 
 def _squared(x: int, times: int) -> int:
     p = P
+    low = _LOW
     for _ in range(times):
-        x = x * x % p
+        x *= x
+        x = ((x & low) + (x >> 255) * 19) % p
     return x
 
 
 def window(x: int, y: int, table: object = None) -> list:
-    """Return the table of (x, y), 3 (x, y), ... 15 (x, y) for `combine`: (Y+X, Y-X, 2 d T, 2 Z) each.
+    """Return the table of (x, y), 3 (x, y), ... 15 (x, y) for `combine`: (Y+X, Y-X, 2 d T, Z) each.
 
     `table` is for the native implementation.
     """
-    point = (x, y, 1, x * y % P)
+    point = (x, y, 1, x, y)
     twice = _cached(_doubled(point))
     table = [_cached(point)]
     for _ in range(WINDOW_ENTRIES - 1):
-        point = _added(point, twice)
+        point = _added(point, *twice)
         table.append(_cached(point))
     return table
 
@@ -129,24 +135,32 @@ def comb(s_bits: bytes, a_bits: bytes, a_table: bytes, teeth: int) -> tuple:
 
 def doubled(point: tuple, times: int) -> tuple:
     """Return 2^times times the point (X, Y, Z, T)."""
+    x, y, z, t = point
+    point = (x, y, z, t, 1)
     for _ in range(times):
         point = _doubled(point)
-    return point
+    return _extended(point)
 
 
 def added(point: tuple, other: tuple) -> tuple:
     """Return the sum of two points (X, Y, Z, T)."""
-    return _added(point, _cached(other))
+    x, y, z, t = point
+    return _extended(_added((x, y, z, t, 1), *_cached(other + (1,))))
 
 
-_NEUTRAL = (0, 1, 1, 0)
+_NEUTRAL = (0, 1, 1, 0, 1)
+
+
+def _extended(point: tuple) -> tuple:
+    x, y, z, e, h = point
+    return x, y, z, e * h % P
 
 
 def _added_digit(point: tuple, table: list, digit: int) -> tuple:
     if digit < 16:
-        return _added(point, table[digit >> 1])
-    yp, ym, t2, z2 = table[(32 - digit) >> 1]
-    return _added(point, (ym, yp, -t2, z2))
+        return _added(point, *table[digit >> 1])
+    yp, ym, t2, z = table[(32 - digit) >> 1]
+    return _added(point, ym, yp, -t2, z)
 
 
 def _added_column(point: tuple, table: bytes, bits: bytes, column: int, teeth: int) -> tuple:
@@ -166,42 +180,64 @@ def _added_column(point: tuple, table: bytes, bits: bytes, column: int, teeth: i
         yp = int.from_bytes(table[start : start + 32], "little")
         ym = int.from_bytes(table[start + 32 : start + 64], "little")
         t2 = int.from_bytes(table[start + 64 : start + 96], "little")
-        if negative:
-            yp, ym, t2 = ym, yp, -t2
-        point = _added(point, (yp, ym, t2, 2))
+        point = _added(point, ym, yp, -t2, 1) if negative else _added(point, yp, ym, t2, 1)
     return point
 
 
 def _cached(point: tuple) -> tuple:
-    x, y, z, t = point
-    return y + x, y - x, D2 * t % P, z + z
+    x, y, z, e, h = point
+    return y + x, y - x, D2 * (e * h % P) % P, z
 
 
 def _doubled(point: tuple) -> tuple:
-    x, y, z, _ = point
+    x, y, z, _, _ = point
     p = P
+    low = _LOW
     a = x * x
+    a = (a & low) + (a >> 255) * 19
     b = y * y
-    h = a + b
+    b = (b & low) + (b >> 255) * 19
+    c = z * z
+    c = (c & low) + (c >> 255) * 19
     x += y
-    e = (h - x * x) % p
+    x *= x
+    h = a + b
+    e = h - (x & low) - (x >> 255) * 19
     g = a - b
-    f = (2 * z * z + g) % p
-    g = g % p
-    h = h % p
-    return e * f % p, g * h % p, f * g % p, e * h % p
+    f = g + c + c
+    x = e * f
+    y = g * h
+    z = f * g
+    x = ((x & low) + (x >> 255) * 19) % p
+    y = ((y & low) + (y >> 255) * 19) % p
+    z = ((z & low) + (z >> 255) * 19) % p
+    return x, y, z, e, h
 
 
-def _added(point: tuple, other: tuple) -> tuple:
-    x, y, z, t = point
-    yp, ym, t2, z2 = other
+def _added(point: tuple, yp: int, ym: int, t2: int, other_z: int) -> tuple:
+    """Add the point (yp, ym, t2, other_z) = (Y + X, Y - X, 2 d T, Z)."""
+    x, y, z, e, h = point
     p = P
+    low = _LOW
     a = (y - x) * ym
+    a = (a & low) + (a >> 255) * 19
     b = (y + x) * yp
-    c = t * t2
-    d = z * z2
-    e = (b - a) % p
-    f = (d - c) % p
-    g = (d + c) % p
-    h = (b + a) % p
-    return e * f % p, g * h % p, f * g % p, e * h % p
+    b = (b & low) + (b >> 255) * 19
+    c = e * h
+    c = ((c & low) + (c >> 255) * 19) * t2
+    c = (c & low) + (c >> 255) * 19
+    z += z
+    if other_z != 1:
+        z *= other_z
+        z = (z & low) + (z >> 255) * 19
+    e = b - a
+    f = z - c
+    g = z + c
+    h = b + a
+    x = e * f
+    y = g * h
+    z = f * g
+    x = ((x & low) + (x >> 255) * 19) % p
+    y = ((y & low) + (y >> 255) * 19) % p
+    z = ((z & low) + (z >> 255) * 19) % p
+    return x, y, z, e, h
