@@ -10,13 +10,14 @@ from vitrine.access.session import VerifiedTokens
 from vitrine.access.uses import Uses
 from vitrine.app.controller import Controller
 from vitrine.app.dispatch import Dispatch
-from vitrine.app.event_log import COUNT, DETAIL, FAULT, START, EventLog
+from vitrine.app.event_log import EventLog
 from vitrine.app.evidence import Evidence
 from vitrine.app.identity import Identity
 from vitrine.app.key_tables import KeyTables
 from vitrine.app.supervisor import RESTART, Supervisor
 from vitrine.app.sync import Sync
 from vitrine.audit.journal import Journal
+from vitrine.audit.record import COUNT, DETAIL, FAULT, START
 from vitrine.drivers.clock import UNTRUSTED, Clock
 from vitrine.drivers.files import Files
 from vitrine.drivers.indicator import Indicator

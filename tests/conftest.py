@@ -26,6 +26,13 @@ def pytest_report_header(config):
     return [f"micropython: {MICROPYTHON}", aioble_in_use()]
 
 
+def pytest_collection_modifyitems(items):
+    """Whatever runs the whole firmware is a system test."""
+    for item in items:
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in ("system", "attacks"):
+            item.add_marker(pytest.mark.system)
+
+
 def pytest_collect_file(file_path, parent):
     if not file_path.is_relative_to(TESTS) or not file_path.name.startswith("test_") or file_path.suffix != ".py":
         return None

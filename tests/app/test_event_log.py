@@ -3,8 +3,8 @@
 import hashlib
 
 from support import raises
-from vitrine.app import event_log
 from vitrine.app.event_log import EventLog
+from vitrine.audit.record import DETAIL_MAX
 from vitrine.codec import cbor
 
 
@@ -71,7 +71,7 @@ def test_a_fault_tells_its_type_and_no_more():
     log.fault("a name far longer than it is worth", OSError(5))
     details = [record[15] for record in seen]
     assert details[0] == "controller:ValueError"
-    assert len(details[1]) == event_log.DETAIL_MAX == 32
+    assert len(details[1]) == DETAIL_MAX == 32
 
 
 def test_what_cannot_be_encoded_is_refused_before_a_sink_sees_it():

@@ -1,26 +1,5 @@
-"""The whole firmware on the emulated board, in virtual time."""
+"""The whole firmware on the emulated board."""
 
-import pytest
+from support.lock_fixtures import lock, store
 
-from support.store import Store
-from vitrine_tools.emulator import aioble_in_use
-
-pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path)
-    yield store
-    for lock in store.locks:
-        assert not [line for line in lock.output if "exception" in line.lower()], lock.last_words()
-
-
-@pytest.fixture
-async def lock(store):
-    async with store.lock() as lock:
-        yield lock
-
-
-def pytest_report_header(config):
-    return aioble_in_use()
+__all__ = ["lock", "store"]

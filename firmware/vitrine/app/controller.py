@@ -9,10 +9,9 @@ from micropython import const
 
 from vitrine.access import reasons
 from vitrine.access.decision import is_grant
+from vitrine.audit import record
 from vitrine.door import fsm, states
 from vitrine.door.ticks import ticks_diff
-
-from . import event_log as log
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from vitrine.access.decision import Decision
     from vitrine.access.token import Token
     from vitrine.door.settings import Settings
+
+    from .event_log import EventLog
 
     class StrikeDriver(Protocol):
         deadline_ms: "int | None"
@@ -58,7 +59,7 @@ class Controller:
         strike: "StrikeDriver",
         inputs: "InputsDriver",
         settings: "Settings",
-        events: "log.EventLog",
+        events: "EventLog",
         ticks_ms: "Callable[[], int]",
     ) -> None:
         self._strike = strike
@@ -68,7 +69,7 @@ class Controller:
         self._was_pressed = inputs.rex_pressed
         strike.release()
         self._state = fsm.initial(settings, inputs.door_closed, ticks_ms())
-        self._record(log.DOOR_STATE_CHANGE, {})
+        self._record(record.DOOR_STATE_CHANGE, {})
 
     @property
     def lock_state(self) -> int:
@@ -155,21 +156,21 @@ class Controller:
 
     def _report(self, action: "tuple[int, ...]", decision: "Decision | None", link: int) -> None:
         if action[0] == states.REPORT_OPERATION:
-            fields = {log.OPERATION: action[1], log.SOURCE: action[2]}
+            fields = {record.OPERATION: action[1], record.SOURCE: action[2]}
             if decision is not None:
-                fields[log.REASON] = reasons.GRANTED
-                fields[log.LINK] = link
-                fields[log.AUTHENTIC] = True
+                fields[record.REASON] = reasons.GRANTED
+                fields[record.LINK] = link
+                fields[record.AUTHENTIC] = True
                 _describe_token(fields, decision.token)
-            self._record(log.LOCK_OPERATION, fields)
+            self._record(record.LOCK_OPERATION, fields)
         elif action[0] == states.REPORT_DOOR:
-            self._record(log.DOOR_STATE_CHANGE, {log.SOURCE: action[2]})
+            self._record(record.DOOR_STATE_CHANGE, {record.SOURCE: action[2]})
         elif action[0] == states.RAISE_ALARM:
-            self._record(log.DOOR_LOCK_ALARM, {log.ALARM: action[1]})
+            self._record(record.DOOR_LOCK_ALARM, {record.ALARM: action[1]})
 
     def _record(self, kind: int, fields: "dict[int, Any]") -> None:
-        fields[log.LOCK_STATE] = self._state.lock_state
-        fields[log.DOOR_STATE] = self._state.door_state
+        fields[record.LOCK_STATE] = self._state.lock_state
+        fields[record.DOOR_STATE] = self._state.door_state
         self._events.record(kind, fields)
 
     def _let_go(self) -> None:
@@ -189,6 +190,11 @@ class Controller:
 def _describe_token(fields: "dict[int, Any]", token: "Token | None") -> None:
     if token is None:
         raise Unauthorised
-    for key, value in ((log.SUB, token.sub), (log.CTI, token.cti), (log.REF, token.ref), (log.KID, token.kid)):
+    for key, value in (
+        (record.SUB, token.sub),
+        (record.CTI, token.cti),
+        (record.REF, token.ref),
+        (record.KID, token.kid),
+    ):
         if value is not None:
             fields[key] = value

@@ -1,12 +1,13 @@
 """What happened: one record per event, stamped, chained and handed to every sink.
 
-Owns SPEC.md section 7's kinds and keys. Keeps no records: evidence is a sink's business.
+Keeps no records: evidence is a sink's business. Kinds and keys are those of audit.record.
 """
 
 import hashlib
 
 from micropython import const
 
+from vitrine.audit.record import DETAIL, DETAIL_MAX, FAULT, KIND, TIME, TIME_STATE
 from vitrine.codec import cbor
 
 TYPE_CHECKING = const(0)
@@ -18,39 +19,6 @@ if TYPE_CHECKING:
         def reading(self) -> tuple[int, int]: ...
 
     Record = dict[int, Any]
-
-# Kinds: 0 to 4 are Matter's DoorLock events
-DOOR_LOCK_ALARM = const(0)
-DOOR_STATE_CHANGE = const(1)
-LOCK_OPERATION = const(2)
-LOCK_OPERATION_ERROR = const(3)
-START = const(128)
-FAULT = const(129)
-CONFIGURATION_CHANGE = const(130)
-TIME_CHANGE = const(131)
-IDENTIFY = const(132)
-
-# Keys
-KIND = const(1)
-TIME = const(2)
-TIME_STATE = const(3)
-REASON = const(4)
-OPERATION = const(5)
-SOURCE = const(6)
-SUB = const(7)
-CTI = const(8)
-REF = const(9)
-DOOR_STATE = const(10)
-ALARM = const(11)
-ERROR = const(12)
-KID = const(13)
-COUNT = const(14)
-DETAIL = const(15)
-AUTHENTIC = const(16)
-LOCK_STATE = const(17)
-LINK = const(18)
-
-DETAIL_MAX = const(32)
 
 
 class EventLog:

@@ -9,9 +9,8 @@ import asyncio
 
 from micropython import const
 
+from vitrine.audit.record import DETAIL, DETAIL_MAX, FAULT
 from vitrine.door.ticks import ticks_diff
-
-from .event_log import DETAIL, DETAIL_MAX, FAULT
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:

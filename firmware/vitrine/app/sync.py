@@ -9,10 +9,9 @@ import asyncio
 
 from micropython import const
 
+from vitrine.audit import record
 from vitrine.audit.outbox import FORGED, RELEASED
 from vitrine.door.ticks import ticks_add, ticks_diff
-
-from . import event_log as log
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class Sync:
                 cause = await self._connection(vote)
                 if cause != self._cause:
                     self._cause = cause
-                    self._events.record(log.FAULT, {log.DETAIL: ("mqtt:" + cause)[: log.DETAIL_MAX]})
+                    self._events.record(record.FAULT, {record.DETAIL: ("mqtt:" + cause)[: record.DETAIL_MAX]})
                 await asyncio.sleep_ms(self._reconnect.next_ms())
         finally:
             self._link.close()
@@ -267,9 +266,9 @@ class _Folded:
 
     def _record(self) -> None:
         self._until_ms = ticks_add(self._ticks_ms(), _FOLD_MS)
-        fields = {log.DETAIL: "ack:forged", log.COUNT: self._count, log.LINK: _LINK_MQTT}
+        fields = {record.DETAIL: "ack:forged", record.COUNT: self._count, record.LINK: _LINK_MQTT}
         self._count = 0
-        self._events.record(log.FAULT, fields)
+        self._events.record(record.FAULT, fields)
 
 
 def _never() -> bool:

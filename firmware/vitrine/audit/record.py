@@ -46,6 +46,8 @@ TIME_CHANGE = const(131)
 IDENTIFY = const(132)
 RECORDS_LOST = const(133)
 
+DETAIL_MAX = const(32)
+
 KEPT = const(0)
 ROUTINE = const(1)
 REFUSED = const(2)
