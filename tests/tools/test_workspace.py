@@ -2,6 +2,7 @@
 
 import stat
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -76,3 +77,15 @@ def test_damaged_files_are_named(tmp_path, name):
 def test_the_default_lock_has_a_valid_record(tmp_path):
     space = workspace.prepare(tmp_path, None, None, "UTC0")
     assert provisioning.parse(space.record.to_bytes()) == space.record
+
+
+def test_the_token_asks_for_no_more_than_the_lock_lets_its_issuer_give(tmp_path):
+    everything = workspace.prepare(tmp_path, None, None, "UTC0")
+    assert tokens.parse(everything.token.read_bytes()).claims.scopes == ("unlock", "hold", "courier")
+    for trusted, issued in ((("unlock",), ("unlock",)), (("service",), None)):
+        issuer = replace(everything.record.issuers[0], scopes=trusted)
+        (tmp_path / "own").write_bytes(replace(everything.record, issuers=(issuer,)).to_bytes())
+        space = workspace.prepare(tmp_path, None, tmp_path / "own", "UTC0")
+        assert space.token.exists() == (issued is not None)
+        if issued:
+            assert tokens.parse(space.token.read_bytes()).claims.scopes == issued and verdict(space) == Reason.Granted

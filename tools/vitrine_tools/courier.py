@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from . import cbor, keys, names
+from . import cbor, keys, names, protocol
 from .audit import sealed
 from .errors import LinkError, ToolError
 from .phone import Phone
@@ -79,6 +79,7 @@ class Carried:
     batches: int
     delivered: int
     is_complete: bool  # nothing was left at the lock
+    refused: str | None = None  # why it handed over nothing, in a word
 
 
 async def visit(phone: Phone, lock_id: str, token: bytes, holder: keys.PrivateKey, path: Path) -> Carried:
@@ -92,22 +93,24 @@ async def visit(phone: Phone, lock_id: str, token: bytes, holder: keys.PrivateKe
     for item in bag:
         if item.lock_id == lock_id and _is_acknowledgement(item.message):
             status, _ = await phone.ask(Op.COURIER, {2: item.message})
-            delivered += 1
             if status != Status.REFUSED:
+                delivered += 1
                 continue  # the lock has it, or a later one
         kept.append(item)
-    new, is_complete = await _take_along(phone, lock_id, token, holder)
+    new, is_complete, refused = await _take_along(phone, lock_id, token, holder)
     save(path, kept + [item for item in new if item not in kept])
     batches = sum(1 for item in new if not _is_acknowledgement(item.message))
-    return Carried(batches, delivered, is_complete)
+    return Carried(batches, delivered, is_complete, refused)
 
 
-async def _take_along(phone: Phone, lock_id: str, token: bytes, holder: keys.PrivateKey) -> tuple[list[Item], bool]:
+async def _take_along(
+    phone: Phone, lock_id: str, token: bytes, holder: keys.PrivateKey
+) -> tuple[list[Item], bool, str | None]:
     hello = await phone.hello()
     await phone.present(token)
     acted = await phone.act(Action.COURIER, token=token, holder=holder, nonce=hello.nonce)
     if acted.status != Status.OK:
-        return [], False
+        return [], False, "no reason" if acted.reason is None else protocol.reason_name(acted.reason)
     items: list[Item] = []
     start: int | None = None
     end_s = time.monotonic() + VISIT_S
@@ -124,11 +127,11 @@ async def _take_along(phone: Phone, lock_id: str, token: bytes, holder: keys.Pri
             items.append(Item(lock_id, body[2]))
         items.append(Item(lock_id, message))
         if batch.to >= batch.count:
-            return items, True
+            return items, True, None
         if start is not None and batch.to <= start:
             raise ProtocolError("the lock hands over the same records again and again")
         start = batch.to
-    return items, False
+    return items, False, None
 
 
 def _is_acknowledgement(message: bytes) -> bool:

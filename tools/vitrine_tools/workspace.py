@@ -16,6 +16,7 @@ from .errors import ToolError
 DEFAULT_LOCK_ID: Final = "case-12"
 _GROUP: Final = "group:demo"
 _TOKEN_S: Final = 86_400
+_SCOPES: Final = ("unlock", "hold", "courier")
 _ISSUER = "issuer.pem"
 
 
@@ -82,9 +83,12 @@ def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: st
     if data != stored:
         keys.write_new(path, data, mode=0o644, is_forced=True)
     workspace = Workspace(folder, record, data != stored or not (folder / "flash.bin").exists())
-    if record.issuer_of(issuer.public.kid) is not None:
+    trusted = record.issuer_of(issuer.public.kid)
+    # a lock of an earlier start, or of one's own record, may trust this issuer with less
+    scopes = tuple(scope for scope in _SCOPES if trusted and scope in trusted.scopes)
+    if scopes:
         claims = tokens.Claims.for_holder(
-            holder.public, [record.lock_id], now_s=int(time.time()), valid_s=_TOKEN_S, scopes=("unlock", "hold")
+            holder.public, [record.lock_id], now_s=int(time.time()), valid_s=_TOKEN_S, scopes=scopes
         )
         keys.write_new(workspace.token, tokens.issue(claims, issuer), mode=0o644, is_forced=True)
     else:
@@ -111,7 +115,7 @@ def _new_record(lock_id: str, issuer: keys.PublicKey, zone: str) -> bytes:
             provisioning.Issuer(
                 public_key=issuer,
                 name="emulator",
-                scopes=("unlock", "hold"),
+                scopes=_SCOPES,
                 audiences=(lock_id, _GROUP),
                 max_lifetime_s=_TOKEN_S,
             ),

@@ -35,6 +35,7 @@ def unlock(
     from dataclasses import asdict
 
     from .. import keys, names, tokens
+    from ..courier import load
     from ..errors import LinkError, ToolError
     from ..protocol import Action, ProtocolError
 
@@ -44,6 +45,8 @@ def unlock(
     read = tokens.parse(token_bytes)
     if read.claims.holder != holder.public:
         raise ToolError(f"{key} is not the key that {token} was issued for: give the holder's private key")
+    if courier is not None:
+        load(courier)  # a damaged file is told while the lock is still closed
     _choose_radio(emulator)
     logging.getLogger("bleak").setLevel(logging.CRITICAL)  # what matters comes as an exception
     try:
@@ -73,8 +76,10 @@ async def _open(
     import time
 
     from ..ble import bleak_link
-    from ..courier import visit
+    from ..courier import Carried, visit
+    from ..errors import LinkError
     from ..phone import Phone
+    from ..protocol import ProtocolError
 
     begin_s = time.perf_counter()
     device = await bleak_link.find_lock(lock_id, timeout_s)
@@ -84,7 +89,13 @@ async def _open(
         phone = Phone(link, lock_id)
         outcome = await phone.open(token, holder, action=action, is_user_verified=is_user_verified)
         has_proved = outcome.is_granted or outcome.reason is not None
-        carried = await visit(phone, lock_id, token, holder, bag) if bag is not None and has_proved else None
+        carried = None
+        if bag is not None and has_proved:
+            try:
+                carried = await visit(phone, lock_id, token, holder, bag)
+            except (LinkError, ProtocolError) as error:
+                # what the lock did before it is done; nothing is released by a visit that failed
+                carried = Carried(0, 0, is_complete=False, refused=str(error))
     outcome.timings_ms["find"] = (found_s - begin_s) * 1000
     outcome.timings_ms["connect"] = (connected_s - found_s) * 1000
     return outcome, carried
@@ -111,8 +122,12 @@ def _granted_text(lock_id: str, outcome: "Outcome") -> str:
 
 
 def _carried_text(carried: "Carried", bag: Path | None) -> str:
-    rest = "" if carried.is_complete or not carried.batches else "; there is more at the lock"
-    return f"{carried.batches} batches of records are in {bag}, {carried.delivered} acknowledgements delivered{rest}"
+    delivered = f"{carried.delivered} acknowledgement{'' if carried.delivered == 1 else 's'} delivered"
+    if carried.refused is not None:
+        return f"no records for {bag}: the lock handed out none ({carried.refused}); {delivered}"
+    rest = "" if carried.is_complete else "; there is more at the lock"
+    batches = f"{carried.batches} batch{' ' if carried.batches == 1 else 'es '}of records"
+    return f"{batches} taken along in {bag}{rest}; {delivered}"
 
 
 def _reason_text(outcome: "Outcome") -> str:
