@@ -41,7 +41,7 @@ def policy_of(provision, tables):
     keys = {issuer.kid: tables.pin(issuer.public_key) for issuer in provision.issuers}
 
     def verify_issuer(issuer, message, signature):
-        return keys[issuer.kid].verify(message, signature)
+        return keys[issuer.kid].verdict(message, signature)
 
     return Policy(provision, verify_issuer, Uses(Blob("vitrine", "uses")))
 

@@ -92,9 +92,9 @@ def provision():
 def new_session(provision):
     keys = {issuer.kid: ed25519.PublicKey(issuer.public_key) for issuer in provision.issuers}
     policy = Policy(
-        provision, lambda issuer, message, signature: keys[issuer.kid].verify(message, signature), Uses(Memory())
+        provision, lambda issuer, message, signature: keys[issuer.kid].verdict(message, signature), Uses(Memory())
     )
-    return Session(policy, ed25519.verify, os.urandom, VerifiedTokens())
+    return Session(policy, ed25519.verdict, os.urandom, VerifiedTokens())
 
 
 def run(provision, data, action=1, uv=False, **how):

@@ -20,6 +20,7 @@ from support.access_lab import (
     make_token,
     seal,
 )
+from vitrine.access import decision as decisions
 from vitrine.access import reasons
 from vitrine.access.decision import is_accepted, is_grant
 from vitrine.access.policy import Policy
@@ -28,6 +29,7 @@ from vitrine.access.session import NONCE_LIFETIME_MS, Session, VerifiedTokens
 from vitrine.access.uses import Uses
 from vitrine.codec import cbor
 from vitrine.crypto import ed25519
+from vitrine.crypto.ed25519 import DENY, GRANT
 
 TOKEN = make_token()
 
@@ -273,8 +275,10 @@ def test_a_self_made_token_learns_nothing():
         assert lab.issuer_checks == 1 and lab.holder_checks <= 1
 
 
-def test_only_true_counts_as_verified():
-    for wrong in (1, "yes", None, NotImplemented, object(), [True]):
+def test_only_grant_counts_as_verified():
+    wrongs = [True, 1, 0, -1, 0x3FFFFFFF, DENY, decisions.GRANT, "yes", None, NotImplemented, object(), [GRANT]]
+    wrongs += [verdict ^ 1 << bit for verdict in (GRANT, DENY) for bit in range(30)]
+    for wrong in wrongs:
         lab = Lab()
         lab.policy._verify_issuer = lambda *_, wrong=wrong: wrong
         assert lab.session.present(TOKEN, TRUSTED).reason == reasons.TOKEN_FORGED
@@ -299,7 +303,7 @@ def test_a_verification_that_raises_leaves_nothing_usable():
     lab.policy._verify_issuer = boom
     with raises(Boom):
         lab.session.present(TOKEN, TRUSTED)
-    assert not lab.cache.has(sha256(TOKEN).digest())
+    assert lab.cache.verdict(sha256(TOKEN).digest()) == DENY
 
 
 def test_time_passes_between_present_and_act():
@@ -360,9 +364,13 @@ def test_the_cache_holds_eight_and_only_verified_ones():
 
 def test_cache_capacity():
     cache = VerifiedTokens(2)
-    for name in (b"a", b"b", b"a", b"c"):
-        cache.add(name)
-    assert cache.has(b"a") and cache.has(b"c") and not cache.has(b"b")
+    cache.add(b"a", GRANT)
+    cache.add(b"b", GRANT)
+    assert cache.verdict(b"a") == GRANT
+    cache.add(b"c", GRANT)
+    assert [cache.verdict(name) for name in (b"a", b"b", b"c", b"d")] == [GRANT, DENY, GRANT, DENY]
+    cache.clear()
+    assert cache.verdict(b"a") == DENY
 
 
 def test_another_issuers_bounds():
@@ -450,11 +458,11 @@ def _real():
     provision = parse_provision(bytes.fromhex(vectors["provision"]))
 
     def verify_issuer(issuer, message, signature):
-        return ed25519.verify(issuer.public_key, message, signature)
+        return ed25519.verdict(issuer.public_key, message, signature)
 
     policy = Policy(provision, verify_issuer, Uses(Lab().store))
     nonce = bytes.fromhex(vectors["nonce"])
-    return vectors, lambda: Session(policy, ed25519.verify, lambda size: nonce, VerifiedTokens())
+    return vectors, lambda: Session(policy, ed25519.verdict, lambda size: nonce, VerifiedTokens())
 
 
 def test_real_signatures():

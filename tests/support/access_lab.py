@@ -14,6 +14,7 @@ from vitrine.access.scopes import parse_scopes
 from vitrine.access.session import Session, VerifiedTokens
 from vitrine.access.uses import Uses, empty
 from vitrine.codec import cbor
+from vitrine.crypto.ed25519 import DENY, GRANT
 
 NOW_S = 1_800_000_000  # Friday 2027-01-15 08:00 UTC
 LOCK = "case-12"
@@ -118,11 +119,11 @@ class Lab:
 
     def _verify_issuer(self, issuer, message, signature):
         self.issuer_checks += 1
-        return signature == sign(issuer.public_key, message)
+        return GRANT if signature == sign(issuer.public_key, message) else DENY
 
     def _verify_holder(self, public_key, message, signature):
         self.holder_checks += 1
-        return signature == sign(public_key, message)
+        return GRANT if signature == sign(public_key, message) else DENY
 
     def _random_bytes(self, size):
         self._drawn = sha256(getattr(self, "_drawn", b"seed")).digest()

@@ -135,7 +135,7 @@ class Lab:
 
     def verify_holder(self, public_key, message, signature):
         self.verifications += 1
-        return ed25519.verify(public_key, message, signature)
+        return ed25519.verdict(public_key, message, signature)
 
     def _random(self, size):
         self._drawn += 1

@@ -62,7 +62,7 @@ class Lock:
         record = Provision(lock_id=LOCK, issuers=(issuer,), provisioned_at_s=EPOCH).to_bytes()
         policy = Policy(
             parse_provision(record),
-            lambda issuer, message, signature: ed25519.verify(issuer.public_key, message, signature),
+            lambda issuer, message, signature: ed25519.verdict(issuer.public_key, message, signature),
             Uses(Blob()),
         )
         self.dispatch = Dispatch(
@@ -77,7 +77,7 @@ class Lock:
         )
 
     # what Dispatch wants of the key tables
-    verify_holder = staticmethod(ed25519.verify)
+    verify_holder = staticmethod(ed25519.verdict)
 
     def expect(self, raw):
         pass

@@ -117,14 +117,14 @@ def on_lock(data, action, uv, now_s):
     """Return the reason of the firmware's policy, with its own verification of the signature."""
 
     def verify_issuer(issuer, message, signature):
-        return ed25519.verify(issuer.public_key, message, signature)
+        return ed25519.verdict(issuer.public_key, message, signature)
 
     policy = Policy(parse_provision(LOCK.to_bytes()), verify_issuer, Uses(MemoryStore()))
     token = DeviceToken(data)
     reason = policy.check(token, (now_s, 1))
     if reason != reasons.GRANTED:
         return reason
-    if not policy.is_genuine(token):
+    if policy.verify(token) != ed25519.GRANT:
         return reasons.TOKEN_FORGED
     return policy.decide(token, action, uv, (now_s, 1)).reason
 

@@ -52,7 +52,7 @@ def main():
     verify_us = []
 
     def verify_issuer(issuer, message, signature):
-        return ed25519.verify(issuer.public_key, message, signature)
+        return ed25519.verdict(issuer.public_key, message, signature)
 
     def verify_holder(public_key, message, signature):
         """Noted, so that exactly what the reply costs can be compared with what it contains."""

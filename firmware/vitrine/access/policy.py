@@ -6,6 +6,7 @@ uses last, so that nothing is spent on a refusal. The caller, session.py, sees t
 
 from micropython import const
 
+from ..crypto.ed25519 import DENY
 from . import reasons, scopes
 from .decision import denied, granted
 from .schedule import is_open
@@ -33,11 +34,11 @@ TIME_COASTING = const(2)
 class Policy:
     """The rules of one provisioned lock.
 
-    verify_issuer(issuer, message, signature) -> bool says whether a pinned issuer signed; only True counts.
+    verify_issuer(issuer, message, signature) -> int returns GRANT of crypto.ed25519 if a pinned issuer signed.
     """
 
     def __init__(
-        self, provision: "Provision", verify_issuer: "Callable[[Issuer, bytes, bytes], bool]", uses: "Uses"
+        self, provision: "Provision", verify_issuer: "Callable[[Issuer, bytes, bytes], int]", uses: "Uses"
     ) -> None:
         self.lock_id = provision.lock_id
         self._addresses = [provision.lock_id] + provision.groups
@@ -53,10 +54,12 @@ class Policy:
                 return issuer
         return None
 
-    def is_genuine(self, token: "Token") -> bool:
-        """Verify the issuer's signature. This is the expensive part of a present."""
+    def verify(self, token: "Token") -> int:
+        """Verify the issuer's signature; return GRANT of crypto.ed25519, or not. The expensive part of a present."""
         issuer = self.issuer_of(token)
-        return issuer is not None and self._verify_issuer(issuer, token.message(), token.signature) is True
+        if issuer is None:
+            return DENY
+        return self._verify_issuer(issuer, token.message(), token.signature)
 
     def check(self, token: "Token", reading: "tuple[int, int]") -> int:
         """Return GRANTED or why `token` is good for nothing here now; its signature is not looked at."""

@@ -6,6 +6,7 @@ Owns the order of the two signatures and who may learn what. Knows no time but w
 from micropython import const
 
 from ..codec import cbor, cose
+from ..crypto.ed25519 import DENY, GRANT
 from . import reasons
 from .decision import accepted, denied
 from .token import Token, TokenError
@@ -22,42 +23,43 @@ NONCE_LIFETIME_MS = const(10_000)  # longer, and a proof that leaked could be ca
 MAX_PROOF_SIZE = const(96)
 PROOF_CONTEXT = "vitrine/1"
 
+_UNVERIFIED = const(0)
+_ALL_BITS = const(0x3FFFFFFF)  # GRANT ^ DENY
 _TICKS_HALF = const(0x20000000)
 _TICKS_MASK = const(0x3FFFFFFF)
 
 
 class VerifiedTokens:
-    """The hashes of the tokens whose issuer's signature was verified last; one for all sessions of a lock."""
+    """The verdicts on the tokens whose issuer's signature was verified last; one for all sessions of a lock."""
 
     def __init__(self, capacity: int = 8) -> None:
         self._capacity = capacity
-        self._hashes: "list[bytes]" = []
+        self._verdicts: "list[tuple[bytes, int]]" = []  # (token's hash, verdict)
 
-    def has(self, token_hash: bytes) -> bool:
-        """Tell whether the token is known; it then outlives the others."""
-        if token_hash not in self._hashes:
-            return False
-        self._hashes.remove(token_hash)
-        self._hashes.append(token_hash)
-        return True
+    def verdict(self, token_hash: bytes) -> int:
+        """Return the verdict on the token, which then outlives the others; DENY if it is not known."""
+        for i, (known, verdict) in enumerate(self._verdicts):
+            if known == token_hash:
+                self._verdicts.append(self._verdicts.pop(i))
+                # compared again, by its bits: what was said of another token is no GRANT for this one
+                return verdict ^ (int.from_bytes(known, "big") ^ int.from_bytes(token_hash, "big"))
+        return DENY
 
-    def add(self, token_hash: bytes) -> None:
-        """Remember a verified token in place of the one used longest ago."""
-        if self.has(token_hash):
-            return
-        if len(self._hashes) >= self._capacity:
-            self._hashes.pop(0)
-        self._hashes.append(token_hash)
+    def add(self, token_hash: bytes, verdict: int) -> None:
+        """Remember the verdict on a token that is not known, in place of the one used longest ago."""
+        if len(self._verdicts) >= self._capacity:
+            self._verdicts.pop(0)
+        self._verdicts.append((token_hash, verdict))
 
     def clear(self) -> None:
         """Forget all; for when the pinned issuers change."""
-        self._hashes.clear()
+        self._verdicts.clear()
 
 
 class Session:
     """What one peer has shown so far.
 
-    verify_holder(public_key, message, signature) -> bool verifies under any key; only True counts.
+    verify_holder(public_key, message, signature) -> int verifies under any key: GRANT of crypto.ed25519, or not.
     random_bytes(size) -> bytes must be unpredictable. cache: the lock's VerifiedTokens.
     nonce: the one that the next act must use, or None.
     """
@@ -65,7 +67,7 @@ class Session:
     def __init__(
         self,
         policy: "Policy",
-        verify_holder: "Callable[[bytes, bytes, bytes], bool]",
+        verify_holder: "Callable[[bytes, bytes, bytes], int]",
         random_bytes: "Callable[[int], bytes]",
         cache: VerifiedTokens,
     ) -> None:
@@ -77,7 +79,7 @@ class Session:
         self._nonce_ms = 0
         self._token: "Token | None" = None
         self._why_no_token = reasons.NO_TOKEN
-        self._is_genuine: "bool | None" = None  # of the token: True or False once verified
+        self._issuer_verdict = _UNVERIFIED  # on the token
 
     def hello(self, now_ms: int) -> bytes:
         """Return a new nonce, good for one act within 10 s; the one before ends."""
@@ -95,7 +97,7 @@ class Session:
         The token is kept, refused or not, so that its authentic holder can learn the reason from an act.
         """
         self._token = None
-        self._is_genuine = None
+        self._issuer_verdict = _UNVERIFIED
         self._why_no_token = reasons.TOKEN_MALFORMED
         try:
             token = Token(token_bytes)
@@ -105,7 +107,7 @@ class Session:
         reason = self._policy.check(token, reading)
         if reason != reasons.GRANTED:
             return denied(reason, token)
-        if not self._verify_token(token):
+        if self._verify_token(token) != GRANT:
             return denied(reasons.TOKEN_FORGED, token)
         return accepted(token)
 
@@ -130,7 +132,7 @@ class Session:
         # what can never be shown to be authentic is not worth verifying a proof for
         if self._policy.issuer_of(token) is None:
             return denied(reasons.ISSUER_UNKNOWN, token)
-        if self._is_genuine is False:
+        if self._issuer_verdict != _UNVERIFIED and self._issuer_verdict != GRANT:
             return denied(reasons.TOKEN_FORGED, token)
         try:
             sign1 = cose.parse_sign1(proof, MAX_PROOF_SIZE)
@@ -140,22 +142,27 @@ class Session:
             return denied(reasons.PROOF_MALFORMED, token)
         signed = cbor.encode([PROOF_CONTEXT, self._policy.lock_id, nonce, action, uv, token.hash])
         message = cose.sig_structure(sign1.protected, signed)
-        is_holder = self._verify_holder(token.holder_key, message, sign1.signature)
-        if is_holder is not True:
+        holder_verdict = self._verify_holder(token.holder_key, message, sign1.signature)
+        if holder_verdict != GRANT:
             return denied(reasons.PROOF_FORGED, token)
-        if not self._verify_token(token):
+        if self._verify_token(token) != GRANT:
             return denied(reasons.TOKEN_FORGED, token)
         decision = self._policy.decide(token, action, uv, reading)
-        # asked again: a fault that skips one branch above must not open the lock
-        return decision if is_holder is True and self._is_genuine is True else denied(reasons.FAULT, token)
+        # asked again, by other operations: a fault that skips one branch above must not open the lock
+        if holder_verdict ^ DENY == _ALL_BITS and self._issuer_verdict ^ DENY == _ALL_BITS:
+            return decision
+        return denied(reasons.FAULT, token)
 
-    def _verify_token(self, token: Token) -> bool:
-        """Tell whether the issuer signed `token`; verifies once, and not at all what the lock has seen before."""
-        if self._is_genuine is None:
-            self._is_genuine = self._cache.has(token.hash) or self._policy.is_genuine(token)
-            if self._is_genuine:
-                self._cache.add(token.hash)
-        return self._is_genuine is True
+    def _verify_token(self, token: Token) -> int:
+        """Return GRANT if the issuer signed `token`; verifies once, and not at all what the lock has seen before."""
+        if self._issuer_verdict == _UNVERIFIED:
+            verdict = self._cache.verdict(token.hash)
+            if verdict != GRANT:
+                verdict = self._policy.verify(token)
+                if verdict == GRANT:
+                    self._cache.add(token.hash, verdict)
+            self._issuer_verdict = verdict
+        return self._issuer_verdict
 
 
 def _ticks_diff(later_ms: int, earlier_ms: int) -> int:

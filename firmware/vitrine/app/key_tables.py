@@ -14,7 +14,7 @@ import hashlib
 from micropython import const
 
 from vitrine.crypto import comb
-from vitrine.crypto.ed25519 import PublicKey, verify
+from vitrine.crypto.ed25519 import PublicKey, verdict
 from vitrine.crypto.scalar import comb_size
 
 TYPE_CHECKING = const(0)
@@ -113,13 +113,13 @@ class KeyTables:
             self._expected.pop(0)
         self._expected.append(key)
 
-    def verify_holder(self, raw: bytes, message: bytes, signature: bytes) -> bool:
-        """Verify under the holder key `raw`, with what is ready for it; the lock learns nothing by this."""
+    def verify_holder(self, raw: bytes, message: bytes, signature: bytes) -> int:
+        """Return the verdict under the holder key `raw`, with what is ready for it; the lock learns nothing by this."""
         for keys in (self._holders, self._expected):
             for key in keys:
                 if key.raw == raw:
-                    return key.verify(message, signature)
-        return verify(raw, message, signature)
+                    return key.verdict(message, signature)
+        return verdict(raw, message, signature)
 
     def step(self) -> bool:
         """Do one slice of the work, a few milliseconds; return whether there is more."""
