@@ -10,6 +10,7 @@ from support.store import (
     LOCK_OPERATION,
     LOCK_OPERATION_ERROR,
     NOW_S,
+    OPERATION,
     REASON,
     of_kind,
     strike_changes,
@@ -18,6 +19,7 @@ from vitrine_tools import cbor
 from vitrine_tools.audit import image
 from vitrine_tools.audit.seal import Witness
 from vitrine_tools.audit.sealed import Keys
+from vitrine_tools.protocol import Op, Reason
 
 ROOT = bytes(range(32))
 EPOCH = NOW_S
@@ -133,3 +135,16 @@ async def test_a_flood_of_refusals_is_folded_and_evicts_no_grant(store, lock):
     refusals = [record for record in kept if record[KIND] == LOCK_OPERATION_ERROR]
     assert len(refusals) < 60
     assert sum(record.get(14, 1) for record in refusals) == 90
+
+
+@pytest.mark.parametrize("action", [-(2**63), -1, 256, 2**64 - 1])
+async def test_no_action_that_a_stranger_names_silences_the_journal(store, lock, action):
+    """A number that no record can hold comes from the air: it is a refusal like others, not a fault of the lock."""
+    async with store.phone(lock) as (_, session):
+        await session.ask(Op.ACT, {1: action, 2: False, 3: b""})
+    assert not of_kind(lock, FAULT)
+    assert (await store.open(lock)).is_granted
+    verdict = judge(lock)
+    assert verdict.is_whole
+    refusal = next(record for record in records(verdict) if record[KIND] == LOCK_OPERATION_ERROR)
+    assert refusal[REASON] == Reason.NoToken and OPERATION not in refusal

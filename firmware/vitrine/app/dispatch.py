@@ -36,6 +36,7 @@ _LOCK_OPERATION = 2
 _LOCK_OPERATION_ERROR = 3
 _IDENTIFIED = 132
 _SOURCE_REMOTE = 7
+_OPERATION_MAX = 255
 
 
 class Malformed(Exception):
@@ -252,7 +253,8 @@ class Channel:
 
     def _record(self, kind, reason, operation, decision, more=None) -> None:
         fields = {4: reason, 6: _SOURCE_REMOTE, 18: self._link}
-        if operation is not None:
+        # any peer can name an action that no record holds (SPEC.md section 7): the reason says it all
+        if operation is not None and 0 <= operation <= _OPERATION_MAX:
             fields[5] = operation
         if decision is not None and decision.token is not None:
             token = decision.token
