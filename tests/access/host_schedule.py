@@ -21,6 +21,7 @@ IRREGULAR = {
     "Africa/Casablanca",
     "Africa/El_Aaiun",
     "America/Asuncion",
+    "America/Coyhaique",
     "America/Scoresbysund",
     "Antarctica/Casey",
     "Antarctica/Vostok",
