@@ -14,6 +14,7 @@ from support.store import (
     LOCK_OPERATION,
     LOCK_OPERATION_ERROR,
     LOCK_STATE,
+    NOW_S,
     OPERATION,
     REASON,
     SOURCE,
@@ -24,6 +25,7 @@ from vitrine_tools import names
 from vitrine_tools.emulator import BumblePhone
 from vitrine_tools.emulator.bumble_link import SERVICE_UUID
 from vitrine_tools.protocol import Action, Op, Status
+from vitrine_tools.tokens import Claims, issue
 
 
 @pytest.mark.parametrize("mtu", [23, 247])
@@ -41,6 +43,26 @@ async def test_open_and_relock(store, lock, mtu):
     await lock.advance(1000)
     operations = [(event[OPERATION], event[SOURCE], event[LOCK_STATE]) for event in of_kind(lock, LOCK_OPERATION)]
     assert operations == [(1, 7, 2), (0, 4, 1)]  # unlocked by a phone, locked by itself
+
+
+@pytest.mark.parametrize("mtu", [23, 247])
+async def test_the_longest_lock_id_and_the_longest_token(store, mtu):
+    """Every bound at its greatest: 32 characters of id, more than a name on the air has, and 512 bytes of token."""
+    lock_id = "abcdefghij-0123456789-abcdefghij"
+    windows = ((127, 0, 1440),) * 32
+    token = store.token(lock_id, windows=windows, scopes=("unlock",), sub=bytes(16), ref=bytes(32))
+    spare = 512 - len(token)
+    audience = (lock_id, "group:" + "x" * (spare - 8))
+    claims = Claims.for_holder(
+        store.holder.public, audience, now_s=NOW_S, valid_s=28_800, windows=windows, sub=bytes(16), ref=bytes(32)
+    )
+    token = issue(claims, store.issuer)
+    assert len(lock_id) == 32 and len(token) == 512
+    async with store.lock(lock_id=lock_id) as lock:
+        async with store.phone(lock, lock_id=lock_id, mtu=mtu) as (_, session):
+            assert (await session.open(token, store.holder)).is_granted
+        assert lock.strike_energised
+        assert not of_kind(lock, FAULT)
 
 
 async def test_nobody_opens_the_door_and_it_locks(store, lock):

@@ -114,7 +114,7 @@ class BleLink:
             aioble.stop()
 
     def _start(self):
-        aioble.config(mtu=ATT_MTU_MAX, gap_name=self._lock_id or NAME_UNPROVISIONED)
+        aioble.config(mtu=ATT_MTU_MAX, gap_name=self._name())
         service = aioble.Service(bluetooth.UUID(SERVICE_UUID))
         # write with response only: the phone's stack then paces it to what the queue of aioble holds
         request = aioble.BufferedCharacteristic(
@@ -151,8 +151,11 @@ class BleLink:
         is_provisioned, is_time_known = self._state()
         state = (_STATE_PROVISIONED if is_provisioned else 0) | (_STATE_TIME_KNOWN if is_time_known else 0)
         service_data = _SERVICE_DATA_UUID + struct.pack("BB", _SERVICE_DATA_VERSION, state) + hint(self._lock_id)
-        name = (self._lock_id or NAME_UNPROVISIONED).encode()[:_NAME_MAX]
-        return b"\x02\x01\x06" + _structure(0x21, service_data), _structure(0x09, name)
+        return b"\x02\x01\x06" + _structure(0x21, service_data), _structure(0x09, self._name().encode())
+
+    def _name(self) -> str:
+        """What people read. Cut to what a scan response holds; NimBLE takes 31 at most, and a lock id may have 32."""
+        return (self._lock_id or NAME_UNPROVISIONED)[:_NAME_MAX]
 
     def _admit(self, connection, answer) -> None:
         now_ms = self._clock.ticks_ms()
