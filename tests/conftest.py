@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 PORTABLE = ("crypto/", "codec/", "access/", "door/", "audit/", "app/test_dispatch.py", "fuzz/test_dispatch_bytes.py")
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
-DEVICE = ("drivers/", "app/test_controller.py", "app/test_supervisor.py", "app/test_event_log.py", "app/test_sync.py")
+DEVICE = ("drivers/",) + tuple(
+    f"app/test_{name}.py" for name in ("controller", "event_log", "evidence", "supervisor", "sync")
+)
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
 FILE_TIME_LIMIT_S = 240
 
@@ -74,6 +76,10 @@ class MicroPythonFile(pytest.File):
 
 
 class MicroPythonTest(pytest.Item):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.add_marker("micropython")
+
     def runtest(self):
         result = self.parent.result(self.name)
         if result is None:

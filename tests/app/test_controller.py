@@ -288,6 +288,24 @@ def test_an_unlock_that_cannot_be_recorded_does_not_stand():
     lab.events.record = record
 
 
+def test_what_is_withdrawn_is_off_at_once():
+    lab = Lab()
+
+    async def scenario():
+        assert lab.lock.operate(UNLOCK, grant(), BLE) is True and lab.strike.is_on
+        lab.lock.withdraw()
+        assert not lab.strike.is_on and lab.lock.lock_state == states.NOT_FULLY_LOCKED
+        await sleep(1000)
+        assert lab.lock.lock_state == states.LOCK_LOCKED
+        lab.strike.fails_at = "release"
+        assert lab.lock.operate(UNLOCK, grant(), BLE) is True
+        lab.lock.withdraw()
+        assert not lab.strike.is_on
+
+    lab.run(scenario)
+    assert lab.records[-1][15] == "strike:Broken"
+
+
 def test_a_fault_in_the_task_releases_is_recorded_and_goes_on():
     for break_it in ("inputs", "service"):
         lab = Lab()

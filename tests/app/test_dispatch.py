@@ -265,6 +265,23 @@ def test_what_could_not_be_recorded_is_not_done():
     assert lab.door.moves == []
 
 
+def test_what_turns_out_not_to_be_on_record_is_taken_back():
+    lab = Lab(is_same_nonce=True)
+    operate = lab.door.operate
+
+    def and_its_record_fails(action, decision, link):
+        lab.events.missed += 1
+        return operate(action, decision, link)
+
+    lab.door.operate = and_its_record_fails
+    _, (status, body) = attempt(lab, "valid")
+    assert (status, body[1]) == (REFUSED, reasons.FAULT)
+    assert lab.door.moves == [UNLOCK, "withdrawn"] and lab.door.lock_state == 1
+    lab.door.operate = operate
+    # one that was missed long ago is no reason to refuse
+    assert attempt(lab, "valid")[1][0] == OK
+
+
 def test_the_dispatch_knows_whether_somebody_waits():
     lab = Lab()
     one, two = lab.channel(), lab.channel()

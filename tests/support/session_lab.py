@@ -56,6 +56,10 @@ class Door:
             self.lock_state = 2
         return self.works
 
+    def withdraw(self):
+        self.moves.append("withdrawn")
+        self.lock_state = 1
+
 
 class Events:
     """Stands for the event log."""
@@ -63,6 +67,7 @@ class Events:
     head = bytes(32)
     outbox = None
     is_sound = True
+    missed = 0
 
     def __init__(self):
         self.records = []

@@ -87,6 +87,7 @@ class Lock:
 
     # what Dispatch wants of the evidence
     is_sound = True
+    missed = 0
 
     @property
     def outbox(self):

@@ -103,6 +103,11 @@ class Controller:
             return False
         return True
 
+    def withdraw(self) -> None:
+        """Take back what operate() has just done: the strike off, now. Never raises."""
+        self._let_go()
+        self._inputs.wake()
+
     async def run(self, vote: "Callable[[], None]") -> None:
         """Follow the door for ever. `vote` is called at least every second."""
         try:

@@ -178,8 +178,12 @@ class Channel:
             self._record(_LOCK_OPERATION, decision.reason, action, decision)
             return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
         if is_grant(decision) and decision.token is not None:
-            # what could not be proved afterwards is not done
+            # what could not be proved afterwards is not done; what turns out so is taken back
+            missed = shared.evidence.missed
             is_done = shared.evidence.is_sound and shared.lock.operate(action, decision, self._link)
+            if is_done and shared.evidence.missed != missed:
+                shared.lock.withdraw()
+                is_done = False
             # after the strike has moved: nobody waits for what this computes
             shared.keys.holder(decision.token.holder_key)
             if is_done:

@@ -36,6 +36,10 @@ class Outbox:
         self._lock_id = lock_id
         self._has_told = False
 
+    def follow(self, journal: "Journal") -> None:
+        """Go on with the same journal, taken up again."""
+        self._journal = journal
+
     @property
     def count(self) -> int:
         """The number of the next record."""
