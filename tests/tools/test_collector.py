@@ -202,6 +202,33 @@ def test_nothing_follows_from_what_is_not_authentic(tmp_path):
     desk.store.close()
 
 
+@pytest.mark.parametrize("topic", ["", "..", "A B", "x" * 5000, "\x00", "case-12/../case-12"])
+def test_a_topic_of_no_lock_is_refused_whatever_comes_on_it(tmp_path, topic):
+    desk = Desk(tmp_path)
+    lock = desk.lock()
+    lock.live(3)
+    for data in (lock.batch(0)[0], sealed.acknowledge(lock.keys, 3).to_bytes(), b""):
+        with pytest.raises(Refused):
+            desk.intake.judge(Message(topic, data))
+    desk.store.close()
+
+
+def test_one_damaged_key_file_costs_one_lock(tmp_path):
+    desk = Desk(tmp_path)
+    lock, other = desk.lock(), desk.lock("case-13")
+    lock.live(3)
+    other.live(3)
+    path = tmp_path / "keys" / f"{LOCK}-{lock.keys.epoch}{escrow.SUFFIX}"
+    whole = path.read_bytes()
+    path.write_bytes(b"{")
+    with pytest.raises(Refused, match="is not a journal's root key"):
+        desk.take(lock, lock.batch(0)[0])
+    assert desk.take(other, other.batch(0)[0]) == 3
+    path.write_bytes(whole)
+    assert desk.take(lock, lock.batch(0)[0]) == 3
+    desk.store.close()
+
+
 def test_no_changed_byte_gets_through(tmp_path):
     desk = Desk(tmp_path)
     lock = desk.lock()
@@ -392,6 +419,7 @@ async def test_strangers_messages_are_refused_and_told_once(mosquitto, tmp_path)
     lock = desk.lock()
     lock.live(20)
     lines = []
+    acknowledgement = sealed.Acknowledgement(1, 5, bytes(16)).to_bytes()
     collector = Collector(desk.intake, mosquitto.client(), lines.append)
     task = asyncio.create_task(collector.run())
     intruder = mosquitto.client("intruder")
@@ -401,10 +429,11 @@ async def test_strangers_messages_are_refused_and_told_once(mosquitto, tmp_path)
             for payload in (b"", b"\xff" * 5000, lock.batch(0)[0][:-1], b"\x84\x01\x02\x03\x40") * 5:
                 await client.publish(f"vitrine/{LOCK}/journal", payload, qos=1)
             await client.publish("vitrine/UPPER CASE/journal", lock.batch(0)[0], qos=1)
+            await client.publish("vitrine/UPPER CASE/journal", acknowledgement, qos=1)
         await lock.run(mosquitto.client(LOCK))
     task.cancel()
     await asyncio.wait({task})
-    assert desk.intake.refused.total() == 21
+    assert desk.intake.refused.total() == 22
     assert sum("refused" in line for line in lines) == 1
     assert desk.numbers() == list(range(20))
     desk.store.close()

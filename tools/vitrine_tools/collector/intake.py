@@ -4,7 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from .. import names
 from ..audit import sealed
+from ..errors import ToolError
 from .escrow import Escrow
 from .store import Covered, Store, Verified
 
@@ -37,12 +39,17 @@ class Intake:
     def judge(self, message: Message) -> Verified | Covered:
         """Return what the message proves; Refused if nothing."""
         try:
+            names.check_lock_id(message.lock_id)
             read = sealed.read(message.data)
             if isinstance(read, sealed.Acknowledgement):
                 return self._judge_acknowledgement(message.lock_id, read)
             return self._judge_batch(message.lock_id, read)
         except sealed.SealError as error:
             self.refused["unsealed" if isinstance(error, sealed.Unsealed) else "malformed or forged"] += 1
+            raise Refused(str(error)) from None
+        except ToolError as error:
+            # a topic of no lock, or a key file that is damaged: no reason to stop for all the others
+            self.refused["unknown"] += 1
             raise Refused(str(error)) from None
 
     def store(self, proven: list[Verified | Covered]) -> tuple[list[tuple[str, bytes]], list[str]]:
