@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
 # tests run on both cores of the smallest machine we care for
 WORKERS ?= 2
+COVERED := crypto codec access door
 
-.PHONY: help setup deps demo emulate test test-unit test-system lint format typecheck layers crypto-generate crypto-check crypto32 bench powercut mpy clean
+.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers crypto-generate crypto-check crypto32 bench powercut mpy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -20,18 +21,18 @@ setup: $(VENV)/.base ## make .venv with what the demo and the tools need
 $(VENV)/.base: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Vitrine needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@echo "setup: installing the tools into $(VENV)"
+	@echo "setup: installing the tools into $(VENV)" >&2
 	@$(PIP) install --constraint requirements.lock --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	@echo "setup: installing the test tools into $(VENV)"
+	@echo "setup: installing the test tools into $(VENV)" >&2
 	@$(PIP) install --constraint requirements.lock --upgrade pip==25.3
 	@$(PIP) install --constraint requirements.lock --group test
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test
-	@echo "setup: installing the lint tools into $(VENV)"
+	@echo "setup: installing the lint tools into $(VENV)" >&2
 	@$(PIP) install --constraint requirements.lock --group lint
 	@touch $@
 
@@ -55,6 +56,16 @@ test-unit: $(VENV)/.test ## pure packages (CPython and MicroPython), drivers, to
 
 test-system: $(VENV)/.test ## the whole firmware on the emulated board: phones, power cuts, attacks, fuzzing
 	@$(BIN)/pytest -n $(WORKERS) tests/system tests/attacks tests/fuzz
+
+# without the injection of faults: a minute and a half under the tracer for 2 % of one package
+coverage: $(VENV)/.test ## branch coverage of crypto, codec, access and door on CPython: at least 95 % of each
+	@mkdir -p build
+	@COVERAGE_FILE=build/coverage $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not micropython" --cov-report= --ignore tests/crypto/host_faults.py \
+	    $(foreach package,$(COVERED),tests/$(package) --cov=vitrine.$(package))
+	@for package in $(COVERED); do \
+	    echo "$$package"; \
+	    $(BIN)/coverage report --data-file=build/coverage --include="firmware/vitrine/$$package/*" --fail-under=95 || exit 1; \
+	done
 
 lint: $(VENV)/.lint ## ruff: rules and format
 	@$(BIN)/ruff check .
