@@ -141,9 +141,16 @@ async def test_a_lock_that_is_not_there(emulator):
     assert re.fullmatch(r"vitrine: lock case-99 is not in reach \(but another Vitrine lock is\): .*\n", err)
 
 
-async def test_a_second_emulator_in_the_folder_is_refused(emulator):
-    status, out, err = await vitrine("emulate", emulator.folder)
-    assert status == 2 and "already runs" in err and err.count("\n") == 1
+async def test_a_second_emulator_in_the_folder_is_refused_and_changes_nothing(emulator, tmp_path):
+    workspace.prepare(tmp_path / "other", "case-7", None, "UTC0")
+    before = {
+        path.name: path.read_bytes() for ending in ("cbor", "pem") for path in emulator.folder.glob(f"*.{ending}")
+    }
+    assert {"provision.cbor", "token.cbor", "holder.pem", "issuer.pem"} <= before.keys()
+    for words in ((), ("--provisioning", tmp_path / "other" / "provision.cbor")):
+        status, out, err = await vitrine("emulate", emulator.folder, *words)
+        assert status == 2 and "already runs" in err and err.count("\n") == 1
+    assert {name: (emulator.folder / name).read_bytes() for name in before} == before
     assert (await emulator.send("status"))["power"]
 
 

@@ -34,8 +34,7 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen; ControlError if another emulator does so in this folder."""
-        if is_listening(self._folder):
-            raise ControlError(f"an emulator already runs in {self._folder}: stop it, or give another folder")
+        check_free(self._folder)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with _reachable(self._folder) as path:
@@ -83,6 +82,12 @@ def send(folder: Path, command: str) -> dict[str, Any]:
     if not answer.pop("ok", False):
         raise ControlError(answer.get("error", "the emulator refused"))
     return answer
+
+
+def check_free(folder: Path) -> None:
+    """ControlError if an emulator runs in `folder`: what lies there is its own then."""
+    if is_listening(folder):
+        raise ControlError(f"an emulator already runs in {folder}: stop it, or give another folder")
 
 
 def is_listening(folder: Path) -> bool:

@@ -36,8 +36,9 @@ def emulate(
         return
     import asyncio
 
-    from .. import when, workspace
+    from .. import control, when, workspace
     from ..emulation import Emulation
 
+    control.check_free(folder)  # before anything in it is changed
     space = workspace.prepare(folder, lock, provisioning, when.posix_zone_text(time_zone))
     asyncio.run(Emulation(space, as_json=as_json).run())
