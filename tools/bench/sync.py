@@ -32,7 +32,15 @@ RECORDS_PER_LOCK = 200
 SINGLE = 1000
 OBSERVE_S = 1.0
 ROUNDS = 3  # the least of them: what else runs on this machine makes gaps as well
-BROKERS = ("not asked", "there, 200 records to send", "killed and back", "a black hole (TCP)", "silent after TCP")
+SLOW = "slow: 64 bytes in 5 ms each way"
+BROKERS = (
+    "not asked",
+    "there, 200 records to send",
+    SLOW,
+    "killed and back",
+    "a black hole (TCP)",
+    "silent after TCP",
+)
 GAP_BUDGET_MS = 10.0
 
 
@@ -131,7 +139,8 @@ async def _gap(folder: Path, name: str) -> float:
             if name != "not asked":
                 await broker.start()
                 stack.push_async_callback(broker.stop)
-            lock = _lock(broker, backlog=0 if name == "not asked" else 200, watch=False)
+            port = await stack.enter_async_context(_slowly(broker.port)) if name == SLOW else broker.port
+            lock = _lock(broker, port=port, backlog=0 if name == "not asked" else 200, watch=False)
         stack.push_async_callback(lock.stop)
         await lock.start(folder)
         await lock.ask(do="gap")
@@ -142,6 +151,28 @@ async def _gap(folder: Path, name: str) -> float:
             await broker.start()
         await asyncio.sleep(OBSERVE_S)
         return round((await lock.ask(do="gap"))["ms"], 1)
+
+
+@contextlib.asynccontextmanager
+async def _slowly(port: int):
+    """A way to the broker at `port` on which everything takes its time."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(64):
+                await asyncio.sleep(0.005)
+                writer.write(data)
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(HOST, port)
+        await asyncio.gather(carry(reader, back), carry(there, writer))
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
 
 
 @contextlib.asynccontextmanager
@@ -174,9 +205,11 @@ async def _collecting(broker: Mosquitto, keys: Path, url: str):
         store.close()
 
 
-def _lock(broker: Mosquitto, **options: Any) -> SyncLock:
+def _lock(broker: Mosquitto, *, port: int | None = None, **options: Any) -> SyncLock:
     client = broker.authority.issue("case-12")
-    return SyncLock(mqtt_blob(HOST, broker.port, broker.authority.certificate_der, client), "case-12", **options)
+    return SyncLock(
+        mqtt_blob(HOST, port or broker.port, broker.authority.certificate_der, client), "case-12", **options
+    )
 
 
 def _row(what: str, records: int, took_s: float) -> dict[str, Any]:
