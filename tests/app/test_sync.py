@@ -4,7 +4,7 @@ import asyncio
 
 from support.virtual_time import VirtualTime
 from vitrine.app.sync import AHEAD_MAX, DOWN, RECEIVED, SENT, UP, Pause, Sync
-from vitrine.audit.outbox import FORGED, RELEASED, STALE
+from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, STALE
 
 MASK = 2**30 - 1
 
@@ -26,6 +26,8 @@ class Outbox:
     def acknowledge(self, data):
         if not data.isdigit():
             return FORGED
+        if int(data) > 10_000:
+            return AHEAD
         if int(data) <= self.acknowledged:
             return STALE
         self.acknowledged = int(data)
@@ -236,6 +238,19 @@ def test_forged_and_stale_acknowledgements_release_nothing_and_are_folded():
     lab.run(story)
     assert lab.journal.acknowledged == 0
     assert [(detail, count) for _, detail, count in lab.faults] == [("ack:forged", 1), ("ack:forged", 39)]
+
+
+def test_a_lock_that_was_set_back_says_so():
+    lab = Lab()
+
+    async def scenario():
+        lab.happen(UP)
+        await asyncio.sleep_ms(10)
+        lab.happen(RECEIVED, b"99999")
+        await asyncio.sleep_ms(10)
+
+    lab.run(scenario)
+    assert [fault[1] for fault in lab.faults] == ["journal set back"]
 
 
 def test_reconnecting_waits_longer_each_time_and_one_record_names_the_cause():

@@ -6,8 +6,9 @@ from support import blobs, given, ints, raises
 from support.nor_flash import NorFlash
 from vitrine.audit import outbox, seal
 from vitrine.audit import record as r
+from vitrine.audit.faults import WORN_OUT, JournalError
 from vitrine.audit.journal import Journal, provision
-from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, STALE, Outbox
+from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, STALE, UNKEPT, Outbox
 from vitrine.codec import cbor
 
 
@@ -169,9 +170,19 @@ def test_no_junk_is_believed(data):
 
 def test_an_acknowledgement_of_what_never_was_says_that_the_lock_was_set_back():
     journal, box = filled(3)
-    for _ in range(3):
-        assert box.acknowledge(acknowledgement(4 + 50, tag(54))) == AHEAD
-    assert (journal.acknowledged, journal.count) == (0, 4)
-    walk = journal.unsent(3)
-    assert walk.step()
-    assert cbor.decode(walk.body, 300) == {r.KIND: r.FAULT, r.DETAIL: "journal set back"}
+    said = [box.acknowledge(acknowledgement(4 + 50, tag(54))) for _ in range(3)]
+    assert said == [AHEAD, STALE, STALE], "once in each start"
+    assert (journal.acknowledged, journal.count) == (0, 3), "to record it is for those who stamp events"
+    assert Outbox(journal, LOCK_ID).acknowledge(acknowledgement(54, tag(54))) == AHEAD
+
+
+def test_a_flash_that_takes_no_more_keeps_no_acknowledgement_and_raises_nothing():
+    journal, box = filled(20)
+
+    def worn_out(count, tag):
+        raise JournalError(WORN_OUT)
+
+    release, journal.release = journal.release, worn_out
+    assert box.acknowledge(acknowledgement(12, tag(12))) == UNKEPT and journal.acknowledged == 0
+    journal.release = release
+    assert box.acknowledge(acknowledgement(12, tag(12))) == RELEASED

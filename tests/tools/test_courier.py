@@ -51,6 +51,7 @@ class Lock:
         provision(flash, keys, EPOCH, *journal_secrets(self.root, LOCK, EPOCH))
         self.clock = Clock()
         self.journal = Journal(flash, keys, self.clock)
+        self.outbox = Outbox(self.journal, LOCK)
         self.door = Door()
         issuer = Issuer(
             public_key=ISSUER.public,
@@ -88,10 +89,6 @@ class Lock:
     # what Dispatch wants of the evidence
     is_sound = True
     missed = 0
-
-    @property
-    def outbox(self):
-        return Outbox(self.journal, LOCK)
 
     @property
     def count(self):
@@ -220,6 +217,17 @@ async def test_forged_acknowledgements_release_nothing_and_cost_the_connection(l
     with pytest.raises(LinkError):
         await phone.ask(Op.COURIER, {2: forged})
     assert lock.journal.acknowledged == 0
+
+
+async def test_an_acknowledgement_from_the_future_is_a_fault_once(lock):
+    lock.live(5)
+    ahead = sealed.acknowledge(sealed.Keys(lock.root, LOCK, EPOCH), 50).to_bytes()
+    for _ in range(3):
+        assert await lock.phone().ask(Op.COURIER, {2: ahead}) == (Status.OK, None)
+    walk = lock.journal.unsent(5)
+    assert walk.step() and not walk.step()
+    unix_s, state = lock.clock.reading()
+    assert cbor.decode(walk.body, 224) == {1: 129, 2: unix_s, 3: state, 15: "journal set back", 18: 1}
 
 
 @pytest.mark.parametrize("start", [-1, 0, 3, 2**32, 2**62])

@@ -10,7 +10,7 @@ from vitrine.access import reasons
 from vitrine.access.decision import is_accepted, is_grant
 from vitrine.access.policy import COURIER as COURIER_ACTION
 from vitrine.access.session import Session
-from vitrine.audit.outbox import FORGED
+from vitrine.audit.outbox import AHEAD, FORGED, SET_BACK, UNKEPT
 from vitrine.codec import cbor
 
 TYPE_CHECKING = const(0)
@@ -34,6 +34,7 @@ COURIER_BATCH_MAX = 448  # with the acknowledgement beside it an answer is full
 # SPEC.md section 7
 _LOCK_OPERATION = 2
 _LOCK_OPERATION_ERROR = 3
+_FAULT = 129
 _IDENTIFIED = 132
 _SOURCE_REMOTE = 7
 _OPERATION_MAX = 255
@@ -227,7 +228,10 @@ class Channel:
         if 2 in body:
             if type(body[2]) is not bytes:
                 raise Malformed
-            if outbox is not None and outbox.acknowledge(body[2]) != FORGED:
+            outcome = FORGED if outbox is None else outbox.acknowledge(body[2])
+            if outcome == AHEAD:
+                self._dispatch.evidence.record(_FAULT, {15: SET_BACK, 18: self._link})
+            if outcome not in (FORGED, UNKEPT):
                 return OK, None
             self._refused += 1
             return REFUSED, None

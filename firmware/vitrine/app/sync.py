@@ -10,7 +10,7 @@ import asyncio
 from micropython import const
 
 from vitrine.audit import record
-from vitrine.audit.outbox import FORGED, RELEASED
+from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, SET_BACK
 from vitrine.door.ticks import ticks_add, ticks_diff
 
 TYPE_CHECKING = const(0)
@@ -168,6 +168,8 @@ class Sync:
         outcome = self._outbox.acknowledge(message)
         if outcome == FORGED:
             self._forged.note()
+        elif outcome == AHEAD:
+            self._events.record(record.FAULT, {record.DETAIL: SET_BACK, record.LINK: _LINK_MQTT})
         if outcome != RELEASED:
             return
         acknowledged = self._outbox.acknowledged

@@ -8,7 +8,7 @@ from micropython import const
 
 from vitrine.codec import cbor
 
-from . import record as r
+from .faults import JournalError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ RELEASED = const(0)
 STALE = const(1)
 FORGED = const(2)
 AHEAD = const(3)
+UNKEPT = const(4)
+SET_BACK = "journal set back"  # the Fault that AHEAD is
 _AROUND = const(160)  # bytes of a batch besides its records, at most
 _PER_RECORD = const(25)  # besides the body: array, number, length, tag
 
@@ -82,22 +84,23 @@ class Outbox:
         return cbor.encode([VERSION, journal.epoch, journal.acknowledged, journal.acknowledged_tag()])
 
     def acknowledge(self, data: bytes) -> int:
-        """Take the bytes of an acknowledgement from anybody. Return RELEASED, STALE, FORGED or AHEAD.
+        """Take the bytes of an acknowledgement from anybody. Return RELEASED, STALE, FORGED, AHEAD or UNKEPT.
 
         AHEAD: the collector has records that this lock never wrote, so the lock was set back to an old image of its
-        flash. That becomes a Fault, once in each start.
+        flash; to be recorded as Fault SET_BACK. Once in each start, then it is STALE. UNKEPT: the flash takes no more.
         """
         count, tag = _parse(data, self._journal.epoch)
         if count < 0 or not self._journal.is_authentic(count, tag):
             return FORGED
-        if count > self._journal.count:
-            if not self._has_told:
-                self._has_told = True
-                self._journal.append({r.KIND: r.FAULT, r.DETAIL: "journal set back"})
+        if count > self._journal.count and not self._has_told:
+            self._has_told = True
             return AHEAD
-        if count <= self._journal.acknowledged:
+        if count <= self._journal.acknowledged or count > self._journal.count:
             return STALE
-        self._journal.release(count, tag)
+        try:
+            self._journal.release(count, tag)
+        except JournalError:
+            return UNKEPT
         return RELEASED
 
 
