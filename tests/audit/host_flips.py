@@ -1,6 +1,6 @@
 """Bit flips in any place of the flash: the lock starts, and loses at most what was hit."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from powercut import life
 
@@ -38,13 +38,15 @@ _INTACT = numbers(restarted(())[1], 0)
 
 @settings(max_examples=300, deadline=None)
 @given(_BITS)
+@example(149_760)  # in the newest acknowledgement
 def test_one_flipped_bit_costs_at_most_one_record(bit):
     _, journal = restarted((bit,))
     found = numbers(journal, 0)
     gone = [n for n in _INTACT if n not in found]
     assert len(gone) <= 1
     assert all(found[n] == _INTACT[n] for n in _INTACT if n in found)
-    assert journal.acknowledged == _WITNESS.acknowledged
+    # a damaged acknowledgement is none: the one before holds, and the collector gets some records again
+    assert journal.acknowledged <= _WITNESS.acknowledged
     assert journal.stats()["sealed"] == 1
     # what it adds is at most that something is missing
     assert journal.count - len(_WITNESS.records) <= 1
