@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -18,6 +19,11 @@ DEVICE = ("drivers/",) + tuple(
 )
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
 FILE_TIME_LIMIT_S = 240
+
+# The same examples each time where the outcome decides about a change; new ones everywhere else.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 sys.path[:0] = [str(ROOT / "firmware"), str(TESTS), str(TESTS / "support" / "cpython_shims")]
 
