@@ -7,6 +7,7 @@ from vitrine.access.provision import parse_provision
 from vitrine.access.session import VerifiedTokens
 from vitrine.access.uses import Uses
 from vitrine.app.dispatch import Dispatch
+from vitrine.audit.record import KIND, TIME, TIME_STATE, encode
 from vitrine.codec import cbor
 from vitrine.crypto import ed25519
 
@@ -77,6 +78,10 @@ class Events:
         return len(self.records)
 
     def record(self, kind, fields):
+        # as the journal takes it, or not: a record that it refuses would count as a fault of the journal
+        whole = {KIND: kind, TIME: NOW_S, TIME_STATE: 1}
+        whole.update(fields)
+        encode(whole)
         self.records.append((kind, fields))
 
     def reasons(self):
