@@ -180,6 +180,7 @@ async def test_a_burst_without_response_overflows_the_capture_queue(lock, phone)
     await phone.connect(lock.address)
     handle = (await phone.handles())["b5a30002-7b1f-4e5d-9c41-76697472696e"]
     await phone.write_chunk(b"block")
+    await lock.advance(1)  # it has been taken, and blocks: its own place in the queue is free
     for number in range(40):
         await phone.write_command(handle, b"%d" % number)
     await lock.advance(200)
