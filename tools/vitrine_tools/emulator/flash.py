@@ -1,6 +1,6 @@
 """The lock's flash chip as a file: partition table, provisioning, a look inside. 4 MiB, sparse, 0xff where erased.
 
-The layout is that of the 4 MiB boards (boards/VITRINE_ESP32): two application slots, the journal, the file system.
+The layout is a 4 MiB one with two application slots, the journal and the file system, as a lock board has it.
 """
 
 import hashlib
