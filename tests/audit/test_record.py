@@ -96,15 +96,23 @@ def test_what_is_no_record_is_refused():
 
 
 def test_a_record_of_all_fields_at_their_largest_fits():
-    record = {
+    common = {
         key: 255 for key in (r.REASON, r.OPERATION, r.SOURCE, r.DOOR_STATE, r.ALARM, r.ERROR, r.LOCK_STATE, r.LINK)
     }
-    record.update({key: 0xFFFFFFFF for key in (r.TIME, r.SINCE, r.COUNT)})
-    record.update({r.KIND: r.FAULT, r.TIME_STATE: 2, r.CLASS: 2, r.AUTHENTIC: True, r.DETAIL: "x" * 32})
-    record.update({r.SUB: bytes(16), r.CTI: bytes(16), r.KID: bytes(8), r.REF: bytes(32), r.HEAD: bytes(32)})
-    record[r.RANGE] = [0xFFFFFFFF, 0xFFFFFFFF]
-    assert sorted(record) == list(range(1, 23))  # a new field needs its place here, and room in a page
-    assert len(r.encode(record)) <= r.MAX_BODY
+    common.update({key: 0xFFFFFFFF for key in (r.TIME, r.SINCE, r.COUNT)})
+    common.update({r.KIND: r.FAULT, r.TIME_STATE: 2, r.AUTHENTIC: True, r.KID: bytes(8)})
+    # an operation, by whoever and why; what else there is never comes together with it
+    operation = {r.SUB: bytes(16), r.CTI: bytes(16), r.REF: bytes(32), r.SHADOW: True, r.SCORE: 100, r.RULE: "x" * 16}
+    operation.update({r.COMMAND: bytes(16), r.SEQUENCE: 0xFFFFFFFF, r.PERSONS: 3})
+    loss = {r.RANGE: [0xFFFFFFFF, 0xFFFFFFFF], r.CLASS: 2, r.HEAD: bytes(32), r.DETAIL: "x" * 32}
+    change = {r.DETAIL: "x" * 32, r.ERROR_BOUND: 0xFFFFFFFF, r.COMMAND: bytes(16), r.SEQUENCE: 0xFFFFFFFF}
+    seen = set(common)
+    for special in (operation, loss, change):
+        record = dict(common)
+        record.update(special)
+        assert len(r.encode(record)) <= r.MAX_BODY
+        seen |= set(special)
+    assert sorted(seen) == list(range(1, 30))  # a new field needs its place here, and room in a page
 
 
 @given(tuples(ints(-1, 2), ints(0, 0xFFFFFFFF), ints(0, 0xFFFFFFFF), ints(0, 0xFFFFFFFF)), bools())

@@ -40,6 +40,7 @@ class Op(IntEnum):
     IDENTIFY = 4
     COURIER = 5
     COMMAND = 6
+    FRESH = 7
 
 
 class Status(IntEnum):
@@ -86,6 +87,17 @@ class Reason(IntEnum):
     NotProvisioned = 20
     Fault = 21
     LifetimeInverted = 22
+    Revoked = 23
+    LockedOut = 24
+    LockedDown = 25
+    AlarmActive = 26
+    FreshnessMissing = 27
+    SequenceStale = 28
+    SequenceGap = 29
+    CommandMalformed = 30
+    CommandForged = 31
+    CommandUnknown = 32
+    StoreFull = 33
 
 
 TIME_STATES: Final = ("untrusted", "trusted", "coasting")

@@ -34,6 +34,13 @@ SINCE = const(19)
 RANGE = const(20)
 CLASS = const(21)
 HEAD = const(22)
+SHADOW = const(23)
+SCORE = const(24)
+RULE = const(25)
+COMMAND = const(26)
+SEQUENCE = const(27)
+PERSONS = const(28)
+ERROR_BOUND = const(29)
 
 DOOR_LOCK_ALARM = const(0)
 DOOR_STATE_CHANGE = const(1)
@@ -45,6 +52,7 @@ CONFIGURATION_CHANGE = const(130)
 TIME_CHANGE = const(131)
 IDENTIFY = const(132)
 RECORDS_LOST = const(133)
+COMMAND_ERROR = const(134)
 
 DETAIL_MAX = const(32)
 
@@ -53,7 +61,7 @@ ROUTINE = const(1)
 REFUSED = const(2)
 CLASSES = const(3)
 
-# All fields together, at their largest, have 215 bytes. With length, number, tag and CRC it fits one page of the flash.
+# Fields that come together, at their largest, have less. With length, number, tag and CRC it fits one page of flash.
 MAX_BODY = const(224)
 
 _INT = const(0)
@@ -86,6 +94,13 @@ _FIELDS = {
     RANGE: (_RANGE, 0, _U32),
     CLASS: (_INT, 0, 2),
     HEAD: (_BYTES, 32, 32),
+    SHADOW: (_BOOL, 0, 0),
+    SCORE: (_INT, 0, 100),
+    RULE: (_TEXT, 1, 16),
+    COMMAND: (_BYTES, 8, 16),
+    SEQUENCE: (_INT, 0, _U32),
+    PERSONS: (_INT, 2, 3),
+    ERROR_BOUND: (_INT, 0, _U32),
 }
 _CLASS_OF_KIND = {
     DOOR_LOCK_ALARM: KEPT,
@@ -98,6 +113,7 @@ _CLASS_OF_KIND = {
     TIME_CHANGE: ROUTINE,
     IDENTIFY: REFUSED,
     RECORDS_LOST: KEPT,
+    COMMAND_ERROR: REFUSED,
 }
 
 

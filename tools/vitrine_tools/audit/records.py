@@ -16,6 +16,7 @@ KINDS: Final = {
     131: "TimeChange",
     132: "Identify",
     133: "RecordsLost",
+    134: "CommandError",
 }
 FIELDS: Final = {
     1: "kind",
@@ -40,6 +41,13 @@ FIELDS: Final = {
     20: "range",
     21: "class",
     22: "head",
+    23: "shadow",
+    24: "score",
+    25: "rule",
+    26: "command",
+    27: "sequence",
+    28: "persons",
+    29: "error_bound",
 }
 CLASSES: Final = {0: "kept", 1: "routine", 2: "refused"}
 RECORDS_LOST: Final = "RecordsLost"
