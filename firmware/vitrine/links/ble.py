@@ -17,6 +17,8 @@ from micropython import const
 from vitrine.app.dispatch import REQUEST_BOUND
 from vitrine.codec import chunks
 
+from .ble_connections import guard
+
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from vitrine.app.dispatch import Channel, Dispatch
@@ -114,6 +116,7 @@ class BleLink:
             aioble.stop()
 
     def _start(self):
+        guard()
         aioble.config(mtu=ATT_MTU_MAX, gap_name=self._name())
         service = aioble.Service(bluetooth.UUID(SERVICE_UUID))
         # write with response only: the phone's stack then paces it to what the queue of aioble holds
