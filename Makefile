@@ -11,7 +11,7 @@ MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
 WORKERS ?= 2
 COVERED := crypto codec access door
 
-.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers crypto-generate crypto-check crypto32 bench powercut mpy clean
+.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 bench powercut mpy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -82,6 +82,12 @@ typecheck: $(VENV)/.lint ## basedpyright: firmware against the ESP32 stubs, tool
 
 layers: $(VENV)/.base ## who may import whom (firmware/README.md)
 	@$(BIN)/python tools/checks/layers.py
+
+settings: $(VENV)/.base ## write the tables of the settings from their schema: the lock's and SPEC.md's
+	@$(BIN)/python tools/codegen/settings.py
+
+settings-check: $(VENV)/.base ## fail if a table of the settings has drifted from the schema
+	@$(BIN)/python tools/codegen/settings.py --check
 
 crypto-generate: $(VENV)/.base ## write the generated crypto files
 	@$(BIN)/python tools/codegen/ed25519_tables.py

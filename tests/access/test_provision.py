@@ -149,7 +149,7 @@ BAD = (
     {6: {1: True}},
     {6: {0: 1}},
     {6: {"unlock_ms": 1}},
-    {6: dict.fromkeys(range(1, 34), 1)},
+    {6: dict.fromkeys(range(1, 66), 1)},
     {7: -1},
     {7: 1 << 32},
     {7: None},

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from support.paths import FIRMWARE
 from vitrine.codec import chunks as device_chunks
-from vitrine_tools import cbor, protocol, provisioning
+from vitrine_tools import cbor, configuration, protocol
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.protocol import Action, Assembler, Op, ProtocolError, Reason, Status
 
@@ -52,11 +52,13 @@ def test_actions_bounds_and_uuids_are_the_specs():
 
 
 def test_settings_are_the_specs():
-    table = {}
-    for key, name, default, bounds in rows(section("## 6. "), 4):
-        least, most = bounds.split(" to ")
-        table[name] = provisioning.Setting(int(key), int(default), int(least), int(most))
-    assert table == provisioning.SETTINGS
+    table = {name: row for _, name, *row in rows(section("## 6. "), 6)}
+    for key, (name, setting) in enumerate(configuration.SETTINGS.items(), 1):
+        default, bounds, since, *note = table.pop(name)
+        least, most = map(int, bounds.split(" to "))
+        expected = configuration.Setting(key, int(default), least, most, int(since), setting.unit, "".join(note))
+        assert setting == expected
+    assert not table
 
 
 def test_the_specs_token_claims_are_ours():

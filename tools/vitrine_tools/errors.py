@@ -21,5 +21,9 @@ class ProvisionError(ToolError):
     """Not a provisioning record of SPEC.md section 5, or values that no record may have."""
 
 
+class ConfigurationError(ToolError):
+    """Not a configuration of SPEC.md section 6.1, or values that no lock would take."""
+
+
 class TimeTextError(ToolError):
     """A date, duration, window or time zone that cannot be read."""

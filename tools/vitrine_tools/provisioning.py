@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from . import cbor, names, tokens, when
+from .configuration import NAME_OF_KEY, check_settings
 from .errors import ProvisionError, ToolError
 from .keys import PublicKey
 
@@ -14,29 +15,6 @@ MAX_RECORD: Final = 1900
 MAX_ZONE: Final = 48
 MAX_LIFETIME_S: Final = 0xFFFFFFFF
 NO_USES: Final = bytes.fromhex("010058c223be")  # the count of uses before the first one
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: its key in the record, its default and its bounds."""
-
-    key: int
-    default: int
-    least: int
-    most: int
-
-
-SETTINGS: Final = {
-    "unlock_ms": Setting(1, 5000, 500, 10000),
-    "hold_ms": Setting(2, 10000, 500, 10000),
-    "relock_ms": Setting(3, 400, 100, 5000),
-    "ajar_ms": Setting(4, 30000, 5000, 3600000),
-    "pull_ms": Setting(5, 150, 20, 1000),
-    "hold_duty_pct": Setting(6, 40, 10, 100),
-    "debounce_ms": Setting(7, 30, 5, 200),
-    "advertise_ms": Setting(8, 100, 20, 1000),
-}
-_NAME_OF_KEY = {setting.key: name for name, setting in SETTINGS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +66,7 @@ class Provision:
                 for issuer in self.issuers
             ],
             5: self.zone,
-            6: {SETTINGS[name].key: value for name, value in self.door.items() if value != SETTINGS[name].default},
+            6: check_settings(self.door).by_key(),
             7: self.provisioned_at_s,
         }
         data = cbor.encode(record)
@@ -114,14 +92,14 @@ def parse(data: bytes) -> Provision:
     version, lock_id, groups, issuers, zone, door, provisioned_at_s = (record[key] for key in range(1, 8))
     if version is not VERSION:
         raise ProvisionError(f"a provisioning record of version {version!r}; this program knows version {VERSION}")
-    if not isinstance(door, dict) or not door.keys() <= _NAME_OF_KEY.keys():
+    if not isinstance(door, dict) or not door.keys() <= NAME_OF_KEY.keys():
         raise ProvisionError("the settings are not a map of known ones")
     provision = Provision(
         lock_id=_text(lock_id, "the lock id"),
         groups=_texts(groups, "the groups"),
         issuers=tuple(_read_issuer(issuer) for issuer in _list(issuers, "the issuers")),
         zone=_text(zone, "the time zone"),
-        door={_NAME_OF_KEY[key]: value for key, value in door.items()},
+        door={NAME_OF_KEY[key]: value for key, value in door.items()},
         provisioned_at_s=provisioned_at_s,
     )
     _check(provision)
@@ -155,6 +133,7 @@ def _check(provision: Provision) -> None:
         for issuer in provision.issuers:
             for audience in issuer.audiences:
                 names.check_audience(audience)
+        check_settings(provision.door)
     except ToolError as error:
         raise ProvisionError(str(error)) from None
     if len(provision.groups) > 8:
@@ -167,11 +146,6 @@ def _check(provision: Provision) -> None:
         raise ProvisionError(f"the time zone is longer than {MAX_ZONE} bytes")
     for issuer in provision.issuers:
         _check_issuer(issuer)
-    for name, value in provision.door.items():
-        setting = SETTINGS.get(name)
-        if setting is None:
-            raise ProvisionError(f"{name!r} is not a setting: use one of {', '.join(SETTINGS)}")
-        _number(value, name, setting.least, setting.most)
     _number(provision.provisioned_at_s, "the time of provisioning", 0, 2**32 - 1)
 
 

@@ -22,7 +22,7 @@ _MAX_GROUP = const(26)
 _MAX_GROUPS = const(8)
 _MAX_ISSUERS = const(4)
 _MAX_AUDIENCES = const(8)
-_MAX_SETTINGS = const(32)
+_MAX_SETTINGS = const(64)
 _MAX_U32 = const(0xFFFFFFFF)
 _GROUP_PREFIX = "group:"
 

@@ -1,47 +1,63 @@
-"""The door's settings and their bounds (SPEC.md section 6). A setting out of its bounds is refused, never clipped."""
+"""The lock's settings and their bounds (SPEC.md section 6). A setting out of its bounds is refused, never clipped."""
+
+import struct
 
 from micropython import const
+
+from .settings_table import NAMES, ROWS
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
+    from .settings_table import Fields
+else:
+    Fields = object
+
 # A bolt reported home before the debounced door switch has spoken would turn a late exit into a forced entry.
 _SETTLE_BEYOND_DEBOUNCE_MS = const(100)
-_LAST_KEY = const(8)
+
+_ROW = ">III"  # default, least, most, after the byte `since`
+_ROW_SIZE = const(13)
 
 
 class SettingsError(ValueError):
     """The settings are not those of SPEC.md section 6."""
 
 
-class Settings:
-    """unlock_ms, hold_ms, relock_ms, ajar_ms, pull_ms, hold_duty_pct, debounce_ms, advertise_ms: integers in bounds."""
+class Settings(Fields):
+    """One attribute for each row of SPEC.md section 6, by its name: a whole number in bounds. Never changed."""
 
     def __init__(self, differing: "dict[Any, Any] | None" = None) -> None:
         """Take the settings that differ from their default, by SPEC.md's keys; raise SettingsError for any other."""
         differing = differing or {}
+        names = NAMES.split(" ")
         for key in differing:
-            # bool is an int to isinstance, and True would be a key of its own making
-            if type(key) is not int or not 1 <= key <= _LAST_KEY:
-                raise SettingsError("unknown door setting")
-        self.unlock_ms = _setting(differing, 1, 5000, 500, 10000)
-        self.hold_ms = _setting(differing, 2, 10000, 500, 10000)
-        self.relock_ms = _setting(differing, 3, 400, 100, 5000)
-        self.ajar_ms = _setting(differing, 4, 30000, 5000, 3600000)
-        self.pull_ms = _setting(differing, 5, 150, 20, 1000)
-        self.hold_duty_pct = _setting(differing, 6, 40, 10, 100)
-        self.debounce_ms = _setting(differing, 7, 30, 5, 200)
-        self.advertise_ms = _setting(differing, 8, 100, 20, 1000)
+            # a lock refuses what it does not know. bool is an int to isinstance, and True a key equal to 1
+            if type(key) is not int or not 1 <= key <= len(names):
+                raise SettingsError("unknown setting")
+        for i in range(len(names)):
+            default, least, most = struct.unpack_from(_ROW, ROWS, _ROW_SIZE * i + 1)
+            value: "Any" = differing.get(i + 1, default)
+            if type(value) is not int or not least <= value <= most:
+                raise SettingsError("setting %d out of bounds" % (i + 1))
+            setattr(self, names[i], value)
+        if not self.dps_short_mv < self.dps_closed_mv < self.dps_open_mv:
+            raise SettingsError("the bands of the door switch do not ascend")
+        if self.lockout_max_s < self.lockout_s:
+            raise SettingsError("the longest lock-out is below the first")
 
     @property
     def settle_ms(self) -> int:
         """How long a closed door must stay closed before Locked is said: relock_ms, or what debouncing needs."""
         return max(self.relock_ms, self.debounce_ms + _SETTLE_BEYOND_DEBOUNCE_MS)
 
-
-def _setting(differing: "dict[Any, Any]", key: int, default: int, least: int, most: int) -> int:
-    value = differing.get(key, default)
-    if type(value) is not int or not least <= value <= most:
-        raise SettingsError("setting %d out of bounds" % key)
-    return value
+    def differences(self, before: "Settings") -> "list[tuple[int, str]]":
+        """Return (key, "name=value") of each setting that differs from `before`: at most 32 bytes of text each."""
+        found: "list[tuple[int, str]]" = []
+        names = NAMES.split(" ")
+        for i in range(len(names)):
+            value = getattr(self, names[i])
+            if value != getattr(before, names[i]):
+                found.append((i + 1, "%s=%d" % (names[i], value)))
+        return found
