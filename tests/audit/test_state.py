@@ -175,7 +175,7 @@ def test_every_key_but_the_current_is_wiped_at_a_start():
     assert old == bytearray(32)
     # as a power cut before the wipe leaves it, and a torn one of the next
     cell = bytearray(KEY + bytes(8))
-    from vitrine.audit import checksum
+    from vitrine.codec import checksum
 
     checksum.close(cell, state._sectors.seed(0))
     flash.image[at - 32 : at] = cell

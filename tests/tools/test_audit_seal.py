@@ -335,8 +335,8 @@ def test_a_wiped_set_back_or_foreign_image(lock, keys, tmp_path):
 
 def test_forged_numbers_do_not_send_the_judge_through_billions_of_keys(lock, keys):
     lock.write(5)
-    from vitrine.audit import checksum
     from vitrine.audit.walk import frame
+    from vitrine.codec import checksum
 
     tail = lock.journal._tails[r.KEPT]
     seed = lock.journal._sectors.seed(tail.sector)

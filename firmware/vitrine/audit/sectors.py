@@ -9,7 +9,8 @@ from array import array
 
 from micropython import const
 
-from . import checksum, faults
+from ..codec import checksum
+from . import faults
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:

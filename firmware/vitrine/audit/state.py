@@ -8,7 +8,7 @@ from micropython import const
 
 from vitrine.crypto.hmac256 import constant_time_equal
 
-from . import checksum
+from ..codec import checksum
 from .seal import KEY_SIZE, TAG_SIZE, acknowledgement_tag, next_key, wipe
 from .sectors import HEADER, STATE
 

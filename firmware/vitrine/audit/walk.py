@@ -2,7 +2,7 @@
 
 from micropython import const
 
-from . import checksum
+from ..codec import checksum
 from .record import CLASSES, MAX_BODY
 from .seal import TAG_SIZE
 from .sectors import HEADER

@@ -1,1 +1,1 @@
-"""Bytes to values and back: CBOR and COSE. Imports crypto."""
+"""Bytes to values and back: CBOR and COSE; checksums. Imports crypto."""

@@ -1,7 +1,7 @@
 """CRC-32 at the end, and what it can put right."""
 
 from support import blobs, given, ints
-from vitrine.audit import checksum
+from vitrine.codec import checksum
 
 
 def closed(body, seed):

@@ -1,6 +1,6 @@
-"""CRC-32 at the end of what lies in flash, and what it can put right again (SPEC.md 8.2, 8.3).
+"""CRC-32 at the end of what lies in flash, and what it can put right again (SPEC.md 8.2, 8.3, 13.1).
 
-The CRC finds accidents: a torn program, an aged bit. Against intent there is the seal.
+The CRC finds accidents: a torn program, an aged bit. Against intent there is the seal of the journal (8.5).
 """
 
 import binascii
