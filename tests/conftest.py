@@ -12,7 +12,17 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
-PORTABLE = ("crypto/", "codec/", "access/", "door/", "audit/", "app/test_dispatch.py", "fuzz/test_dispatch_bytes.py")
+PORTABLE = (
+    "crypto/",
+    "codec/",
+    "access/",
+    "door/",
+    "audit/",
+    "app/test_dispatch.py",
+    "app/test_commands.py",
+    "fuzz/test_dispatch_bytes.py",
+    "fuzz/test_commands.py",
+)
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
 DEVICE = ("drivers/",) + tuple(
     f"app/test_{name}.py" for name in ("controller", "event_log", "evidence", "supervisor", "sync")
