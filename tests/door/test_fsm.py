@@ -1,6 +1,7 @@
 """The door machine against its own table, and against the promises that hold for any order of events."""
 
 from support import bools, choices, given, ints, lists, raises, tuples
+from support.door_walk import ShorteningWalk, Walk
 from vitrine.door import fsm, states
 from vitrine.door.settings import Settings
 from vitrine.door.ticks import ticks_add, ticks_diff
@@ -13,22 +14,27 @@ ACTION_LETTERS = {
     states.RELEASE_STRIKE: "R",
     states.REPORT_OPERATION: "O",
     states.REPORT_DOOR: "D",
-    states.RAISE_ALARM: "A",
 }
 COLUMNS = {
     "opened": states.DOOR_OPENED,
+    "found open": states.DOOR_FOUND_OPEN,
     "shut": states.DOOR_SHUT,
     "REX": states.REX_PRESSED,
     "unlock": states.UNLOCK_GRANTED,
     "hold": states.HOLD_GRANTED,
     "lock": states.LOCK_GRANTED,
-    "coil due": states.TIME_PASSED,
-    "next due": states.TIME_PASSED,
+    "begun": states.PASSAGE_BEGUN,
+    "ended": states.PASSAGE_ENDED,
+    "locked down": states.LOCKED_DOWN,
     "failed": states.STRIKE_FAILED,
+    "coil due": states.TIME_PASSED,
+    "renewal due": states.TIME_PASSED,
+    "next due": states.TIME_PASSED,
 }
 MODES = ("LOCKED", "UNLOCKED", "OPEN", "AJAR", "FORCED", "RELOCKING")
 EVENTS = (
     states.DOOR_OPENED,
+    states.DOOR_FOUND_OPEN,
     states.DOOR_SHUT,
     states.REX_PRESSED,
     states.UNLOCK_GRANTED,
@@ -36,8 +42,12 @@ EVENTS = (
     states.LOCK_GRANTED,
     states.TIME_PASSED,
     states.STRIKE_FAILED,
+    states.PASSAGE_BEGUN,
+    states.PASSAGE_ENDED,
+    states.LOCKED_DOWN,
 )
 OPEN_MODES = (states.OPEN, states.AJAR, states.FORCED)
+PASSAGE_ON_MS, RENEW_MS = 10000, 5000
 
 
 def run(state, *events):
@@ -55,16 +65,22 @@ def locked(settings=SETTINGS):
 
 
 # How each row of the table comes about. ajar_ms is at its least here, so that a hold outlasts it.
-AJAR_SOON = Settings({4: 5000})
+AJAR_SOON = Settings({4: 5000, 9: 6000})
+AJAR = [states.UNLOCK_GRANTED, states.DOOR_OPENED, (states.TIME_PASSED, 5000)]
 ROWS = {
     "LOCKED": [],
     "UNLOCKED": [states.UNLOCK_GRANTED],
     "UNLOCKED hold": [states.HOLD_GRANTED],
+    "UNLOCKED pass": [states.PASSAGE_BEGUN],
+    "UNLOCKED both": [states.PASSAGE_BEGUN, states.UNLOCK_GRANTED],
     "RELOCKING": [states.UNLOCK_GRANTED, states.LOCK_GRANTED],
     "OPEN": [states.UNLOCK_GRANTED, states.DOOR_OPENED],
     "OPEN coil": [states.UNLOCK_GRANTED, states.DOOR_OPENED, states.REX_PRESSED],
-    "AJAR": [states.UNLOCK_GRANTED, states.DOOR_OPENED, (states.TIME_PASSED, 5000)],
-    "AJAR coil": [states.UNLOCK_GRANTED, states.DOOR_OPENED, (states.TIME_PASSED, 5000), states.REX_PRESSED],
+    "OPEN pass": [states.PASSAGE_BEGUN, states.DOOR_OPENED],
+    "OPEN both": [states.PASSAGE_BEGUN, states.DOOR_OPENED, states.UNLOCK_GRANTED],
+    "AJAR": AJAR,
+    "AJAR last": AJAR + [(states.TIME_PASSED, 6000), (states.TIME_PASSED, 6000)],
+    "AJAR coil": AJAR + [states.REX_PRESSED],
     "FORCED": [states.DOOR_OPENED],
     "FORCED coil": [states.DOOR_OPENED, states.REX_PRESSED],
 }
@@ -80,6 +96,12 @@ def table():
     return {row[0]: {head[i]: row[i] for i in range(1, len(head))} for row in cells[2:]}
 
 
+def letter(action):
+    if action[0] == states.RAISE_ALARM:
+        return "A" if action[2] else "C"
+    return ACTION_LETTERS[action[0]]
+
+
 def test_every_cell_of_the_table():
     cells = table()
     assert set(cells) == set(ROWS)
@@ -87,18 +109,22 @@ def test_every_cell_of_the_table():
         for column, cell in columns.items():
             state, _, now = run(locked(AJAR_SOON), *ROWS[row])
             assert MODES[state.mode] == row.split()[0], row
-            deadline = {"coil due": state.strike_until_ms, "next due": state.next_ms}.get(column, ticks_add(now, 1))
+            deadlines = {"coil due": state.strike_until_ms, "next due": state.next_ms}
+            deadlines["renewal due"] = state.passage_until_ms and ticks_add(state.passage_until_ms, -RENEW_MS)
+            deadline = deadlines.get(column, ticks_add(now, 1))
             after, actions = state, ()
             if deadline is not None:
-                # without the other timer, which may be due earlier
+                # without the other timers, which may be due earlier
                 if column == "coil due":
                     state.next_ms = None
-                elif column == "next due":
+                    if state.passage_until_ms:
+                        state.passage_until_ms = ticks_add(deadline, PASSAGE_ON_MS)
+                elif column == "renewal due" or column == "next due":
                     state.strike_until_ms = None
                 after, actions = fsm.step(state, COLUMNS[column], deadline)
             found = MODES[after.mode]
             for action in actions:
-                found += " " + ACTION_LETTERS[action[0]]
+                found += " " + letter(action)
             if after is state and not actions:
                 found = "-"
             assert found == cell, (row, column, found, cell)
@@ -159,20 +185,80 @@ def test_ajar_is_said_once_and_again_only_after_a_grant_or_a_close():
     state, actions, now = run(locked(), states.UNLOCK_GRANTED, states.DOOR_OPENED, (states.TIME_PASSED, 30000))
     assert actions == (
         (states.REPORT_DOOR, states.DOOR_AJAR, states.SOURCE_AUTO),
-        (states.RAISE_ALARM, states.ALARM_AJAR),
+        (states.RAISE_ALARM, states.ALARM_AJAR, 1),
     )
+    for alarm_step in (2, 3):
+        early, actions = fsm.step(state, states.TIME_PASSED, ticks_add(now, 59999))
+        assert early is state and actions == ()
+        now = ticks_add(now, 60000)
+        state, actions = fsm.step(state, states.TIME_PASSED, now)
+        assert actions == ((states.RAISE_ALARM, states.ALARM_AJAR, alarm_step),) and state.mode == states.AJAR
     assert state.deadline_ms is None
     state, actions = fsm.step(state, states.TIME_PASSED, ticks_add(now, 3600000))
     assert actions == ()
     state, actions = fsm.step(state, states.UNLOCK_GRANTED, ticks_add(now, 3600000))
     assert state.mode == states.OPEN and ticks_diff(state.next_ms, now) == 3600000 + 30000
+    assert actions[-1] == (states.RAISE_ALARM, states.ALARM_AJAR, 0)
+
+
+def test_passage_from_its_beginning_to_its_end():
+    state, actions, now = run(locked(), states.PASSAGE_BEGUN)
+    assert actions == (
+        (states.ENERGISE_STRIKE, PASSAGE_ON_MS),
+        (states.REPORT_OPERATION, states.UNLOCK, states.SOURCE_SCHEDULE),
+    )
+    for _ in range(20):
+        assert state.lock_state == states.LOCK_UNLOCKED and ticks_diff(state.deadline_ms, now) == RENEW_MS
+        now = state.deadline_ms
+        state, actions = fsm.step(state, states.TIME_PASSED, now)
+        assert actions == ((states.ENERGISE_STRIKE, PASSAGE_ON_MS),)
+    # a door that stands open for hours is nobody's alarm
+    state, actions = fsm.step(state, states.DOOR_OPENED, now)
+    assert actions == ((states.REPORT_DOOR, states.DOOR_OPEN, states.SOURCE_MANUAL),)
+    for _ in range(20):
+        now = state.deadline_ms
+        state, actions = fsm.step(state, states.TIME_PASSED, now)
+        assert actions == ((states.ENERGISE_STRIKE, PASSAGE_ON_MS),) and state.mode == states.OPEN
+    # until passage ends
+    state, actions = fsm.step(state, states.PASSAGE_ENDED, now)
+    assert actions == ((states.RELEASE_STRIKE,), (states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE))
+    assert ticks_diff(state.deadline_ms, now) == SETTINGS.ajar_ms
+
+
+def test_a_grant_in_passage_outlasts_its_end():
+    state, actions, now = run(locked(), states.PASSAGE_BEGUN, (states.UNLOCK_GRANTED, 3000), states.PASSAGE_ENDED)
+    assert actions == ((states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE),)
+    assert state.mode == states.UNLOCKED and ticks_diff(state.deadline_ms, now) == 4999
+    state, actions = fsm.step(state, states.TIME_PASSED, state.deadline_ms)
+    assert actions == ((states.RELEASE_STRIKE,),) and state.mode == states.RELOCKING
+
+
+def test_a_failed_strike_ends_passage():
+    for event in (states.STRIKE_FAILED, states.LOCKED_DOWN):
+        for events in ((states.PASSAGE_BEGUN,), (states.PASSAGE_BEGUN, states.DOOR_OPENED, states.HOLD_GRANTED)):
+            state, actions, now = run(locked(), *events + (event,))
+            assert actions == ((states.RELEASE_STRIKE,),) and not state.is_energised
+            assert state.lock_state != states.LOCK_UNLOCKED or not state.is_closed
+            wanted = SETTINGS.settle_ms if state.is_closed else SETTINGS.ajar_ms
+            assert ticks_diff(state.deadline_ms, now) == wanted
+
+
+def test_new_settings_hold_at_once():
+    for old, new in ((30000, 5000), (5000, 60000)):
+        state, _, now = run(locked(Settings({4: old})), states.UNLOCK_GRANTED, states.DOOR_OPENED)
+        changed = fsm.configured(state, Settings({4: new}))
+        assert ticks_diff(changed.next_ms, now) == new and ticks_diff(state.next_ms, now) == old
+    state, _, now = run(locked(AJAR_SOON), *AJAR)
+    assert ticks_diff(fsm.configured(state, Settings({9: 1000})).next_ms, now) == 1000
+    state, _, now = run(locked(), states.HOLD_GRANTED)
+    assert ticks_diff(fsm.configured(state, Settings({2: 500})).strike_until_ms, now) == 10000
 
 
 def test_both_timers_due_at_once():
     state, _, _ = run(locked(AJAR_SOON), states.HOLD_GRANTED, states.DOOR_OPENED)
     state, actions = fsm.step(state, states.TIME_PASSED, ticks_add(NOW, 60000))
     assert [action[0] for action in actions] == [states.RELEASE_STRIKE, states.REPORT_DOOR, states.RAISE_ALARM]
-    assert state.mode == states.AJAR and state.deadline_ms is None
+    assert state.mode == states.AJAR and ticks_diff(state.deadline_ms, NOW) == 66000
 
 
 def test_the_nearest_deadline_comes_first():
@@ -201,58 +287,26 @@ STEPS = lists(
 )
 
 
-@given(bools(), ints(0, 2**30 - 1), STEPS, ints(500, 10000), ints(500, 10000), examples=300)
-def test_promises_in_any_order_of_events(closed, now, steps, unlock_ms, hold_ms):
-    state = fsm.initial(Settings({1: unlock_ms, 2: hold_ms}), closed, now)
-    coil_until = None  # what a strike would do that follows the actions
+@given(bools(), ints(0, 2**30 - 1), STEPS, ints(500, 10000), ints(500, 10000), ints(0, 900), examples=400)
+def test_promises_in_any_order_of_events(closed, now, steps, unlock_ms, hold_ms, late_ms):
+    walk = Walk(Settings({1: unlock_ms, 2: hold_ms, 4: 5000, 9: 7000}), closed, now)
     for event, later_ms in steps:
-        target = ticks_add(now, later_ms)
-        # a caller comes back at each deadline, as the controller does
-        while state.deadline_ms is not None and ticks_diff(target, state.deadline_ms) > 0:
-            before, now = state, state.deadline_ms
-            state, actions = fsm.step(state, states.TIME_PASSED, now)
-            assert state is not before, "a deadline leads nowhere"
-            coil_until = follow(actions, coil_until, now)
-            check(before, state, states.TIME_PASSED, actions, coil_until)
-        before, now = state, target
-        if event == states.DOOR_OPENED:
-            closed = False
-        elif event == states.DOOR_SHUT:
-            closed = True
-        state, actions = fsm.step(state, event, now)
-        coil_until = follow(actions, coil_until, now)
-        check(before, state, event, actions, coil_until)
-        assert state.is_closed == closed
-        if state.strike_until_ms is not None:
-            assert ticks_diff(state.strike_until_ms, now) <= max(unlock_ms, hold_ms) <= 10000
+        walk.wait(later_ms, late_ms)
+        walk.step(event)
 
 
-def follow(actions, coil_until, now):
-    for action in actions:
-        if action[0] == states.ENERGISE_STRIKE:
-            assert 500 <= action[1] <= 10000
-            coil_until = ticks_add(now, action[1])
-        elif action[0] == states.RELEASE_STRIKE:
-            coil_until = None
-    return coil_until
+POWER_UP, OTHER_SETTINGS = 98, 99
 
 
-def check(before, state, event, actions, coil_until):
-    kinds = [action[0] for action in actions]
-    assert state.strike_until_ms == coil_until, "the state and the strike disagree"
-    if state.lock_state == states.LOCK_LOCKED:
-        assert state.is_closed and coil_until is None
-    if state.mode == states.UNLOCKED:
-        assert coil_until is not None
-    if states.ENERGISE_STRIKE in kinds:
-        assert event in (states.REX_PRESSED, states.UNLOCK_GRANTED, states.HOLD_GRANTED)
-    if (states.RAISE_ALARM, states.ALARM_FORCED_OPEN) in actions:
-        assert before.mode == states.LOCKED and event == states.DOOR_OPENED and state.mode == states.FORCED
-    if state.mode == states.FORCED and before.mode != states.FORCED:
-        assert (states.RAISE_ALARM, states.ALARM_FORCED_OPEN) in actions
-    if event in (states.REX_PRESSED, states.UNLOCK_GRANTED, states.HOLD_GRANTED):
-        assert coil_until is not None, "nobody is kept in, no grant goes to nothing"
-    if state.mode != before.mode:
-        assert state.cause == event and 0 <= state.mode < len(MODES)
-    if state.door_state != before.door_state:
-        assert states.REPORT_DOOR in kinds
+@given(bools(), lists(tuples(choices(EVENTS + (POWER_UP, OTHER_SETTINGS)), ints(0, 12000)), 0, 30), examples=400)
+def test_promises_over_power_cuts_and_new_settings(closed, steps):
+    choice = (Settings({4: 5000, 9: 7000}), Settings({1: 500, 3: 5000, 4: 60000}), Settings({2: 500, 9: 1000}))
+    walk = ShorteningWalk(choice[0], closed, NOW)
+    for event, later_ms in steps:
+        walk.wait(later_ms, later_ms % 400)
+        if event == POWER_UP:
+            walk.power_up()
+        elif event == OTHER_SETTINGS:
+            walk.configure(choice[later_ms % 3])
+        else:
+            walk.step(event)

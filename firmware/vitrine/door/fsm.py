@@ -4,24 +4,32 @@ Owns when the strike is energised and what the door is said to be. Knows no pins
 ticks, timers are deadlines in the state, and the caller carries the actions out and comes back at `deadline_ms`.
 The strike is fail-secure with a slam latch: energised = released, and a door that falls shut latches by itself.
 
-| state         | opened      | shut         | REX         | unlock      | hold        | lock         | coil due     | next due    | failed       |
-|---------------|-------------|--------------|-------------|-------------|-------------|--------------|--------------|-------------|--------------|
-| LOCKED        | FORCED D A  | -            | UNLOCKED E O| UNLOCKED E O| UNLOCKED E O| LOCKED O     | -            | -           | LOCKED R     |
-| UNLOCKED      | OPEN R D    | -            | UNLOCKED E O| UNLOCKED E O| UNLOCKED E O| RELOCKING R O| RELOCKING R  | -           | RELOCKING R  |
-| UNLOCKED hold | OPEN D      | -            | UNLOCKED O  | UNLOCKED O  | UNLOCKED E O| RELOCKING R O| RELOCKING R  | -           | RELOCKING R  |
-| RELOCKING     | OPEN D      | -            | UNLOCKED E O| UNLOCKED E O| UNLOCKED E O| RELOCKING O  | -            | LOCKED O    | RELOCKING R  |
-| OPEN          | -           | RELOCKING D  | OPEN E O    | OPEN E O    | OPEN E O    | OPEN O       | -            | AJAR D A    | OPEN R       |
-| OPEN coil     | -           | UNLOCKED D   | OPEN E O    | OPEN E O    | OPEN E O    | OPEN R O     | OPEN R       | AJAR D A    | OPEN R       |
-| AJAR          | -           | RELOCKING D  | AJAR E O    | OPEN E O D  | OPEN E O D  | AJAR O       | -            | -           | AJAR R       |
-| AJAR coil     | -           | UNLOCKED D   | AJAR E O    | OPEN E O D  | OPEN E O D  | AJAR R O     | AJAR R       | -           | AJAR R       |
-| FORCED        | -           | RELOCKING D  | FORCED E O  | OPEN E O D  | OPEN E O D  | FORCED O     | -            | -           | FORCED R     |
-| FORCED coil   | -           | UNLOCKED D   | FORCED E O  | OPEN E O D  | OPEN E O D  | FORCED R O   | FORCED R     | -           | FORCED R     |
+| state          | opened     | found open | shut          | REX          | unlock        | hold          | lock          | begun         | ended          | locked down  | failed       | coil due     | renewal due  | next due    |
+|----------------|------------|------------|---------------|--------------|---------------|---------------|---------------|---------------|----------------|--------------|--------------|--------------|--------------|-------------|
+| LOCKED         | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | LOCKED O      | UNLOCKED E O  | -              | LOCKED R     | LOCKED R     | -            | -            | -           |
+| UNLOCKED       | OPEN R D   | OPEN R D   | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | RELOCKING R  | -            | -           |
+| UNLOCKED hold  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | RELOCKING R  | -            | -           |
+| UNLOCKED pass  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | RELOCKING R O  | RELOCKING R  | RELOCKING R  | -            | UNLOCKED E   | -           |
+| UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | UNLOCKED O     | RELOCKING R  | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
+| RELOCKING      | OPEN D     | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | -            | -            | LOCKED O    |
+| OPEN           | -          | -          | RELOCKING D   | OPEN E O     | OPEN E O      | OPEN E O      | OPEN O        | OPEN E O      | -              | OPEN R       | OPEN R       | -            | -            | AJAR D A    |
+| OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN R O      | OPEN E O      | -              | OPEN R       | OPEN R       | OPEN R       | -            | AJAR D A    |
+| OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN R O       | OPEN R       | OPEN R       | -            | OPEN E       | -           |
+| OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN O         | OPEN R       | OPEN R       | OPEN         | OPEN E       | -           |
+| AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E O D C  | OPEN E O D C  | AJAR O        | OPEN E O D C  | -              | AJAR R       | AJAR R       | -            | -            | AJAR A      |
+| AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E O D C  | OPEN E O D C  | AJAR O        | OPEN E O D C  | -              | AJAR R       | AJAR R       | -            | -            | -           |
+| AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E O D C  | OPEN E O D C  | AJAR R O      | OPEN E O D C  | -              | AJAR R       | AJAR R       | AJAR R       | -            | AJAR A      |
+| FORCED         | -          | -          | RELOCKING D C | FORCED E O   | OPEN E O D C  | OPEN E O D C  | FORCED O      | OPEN E O D C  | -              | FORCED R     | FORCED R     | -            | -            | -           |
+| FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E O D C  | OPEN E O D C  | FORCED R O    | OPEN E O D C  | -              | FORCED R     | FORCED R     | FORCED R     | -            | -           |
 
-Rows: the mode; `hold` = unlocked for the hold time; `coil` = open with the strike energised for the unlock time.
-Columns: DOOR_OPENED, DOOR_SHUT, REX_PRESSED, UNLOCK_GRANTED, HOLD_GRANTED, LOCK_GRANTED, TIME_PASSED at the end of the
-strike's time, TIME_PASSED at the mode's own deadline (RELOCKING: settled; OPEN: ajar), STRIKE_FAILED.
+Rows: the mode; `hold` = unlocked for the hold time; `coil` = open with the strike energised for the unlock time; `pass` =
+in passage; `both` = in passage, and a grant's time runs besides; `last` = at the third step.
+Columns: DOOR_OPENED, DOOR_FOUND_OPEN, DOOR_SHUT, REX_PRESSED, UNLOCK_GRANTED, HOLD_GRANTED, LOCK_GRANTED, PASSAGE_BEGUN,
+PASSAGE_ENDED, LOCKED_DOWN, STRIKE_FAILED, and TIME_PASSED at the end of a grant's time, when passage's strike is to be
+renewed, and at the mode's own deadline (RELOCKING: settled; OPEN: ajar; AJAR: its next step).
 Cells: the next mode and the actions in their order: E ENERGISE_STRIKE, R RELEASE_STRIKE, O REPORT_OPERATION,
-D REPORT_DOOR, A RAISE_ALARM; `-` = nothing changes. tests/door/test_fsm.py runs every cell.
+D REPORT_DOOR, A RAISE_ALARM, C RAISE_ALARM with step 0 (over); `-` = nothing changes. tests/door/test_fsm.py runs every
+cell.
 
 Why so:
  * A grant or an exit request energises in every mode, an open door included: a cut door switch reads as open for ever,
@@ -31,6 +39,10 @@ Why so:
  * An exit request lets out, but it does not silence an alarm: only a grant takes AJAR and FORCED back to OPEN.
  * FORCED is said only when the door had been reported Locked; a door opened while settling is a late exit.
  * `lock` on an open door ends the strike's time; the door is said to be Locked when it has closed and settled.
+ * Passage holds the strike by times of MAX_ON_MS, each renewed when half of it is left: who stops stepping, lets go. It
+   lies over the rest: a grant's time runs as without it, and is still there when passage ends. `lock` does not end it.
+ * In passage nothing is forced or ajar; at its end an open door gets its ajar time from then on.
+ * STRIKE_FAILED and LOCKED_DOWN take the strike off whatever runs, passage too; the exit button works after both.
 """  # noqa: E501
 
 from micropython import const
@@ -45,6 +57,12 @@ if TYPE_CHECKING:
     Action = tuple[int, ...]
     Step = tuple["State", tuple[Action, ...]]
 
+# Passage renews the strike's time of _PASSAGE_ON_MS (the strike's hard limit) when _RENEW_MS of it are left.
+_PASSAGE_ON_MS = const(10_000)
+_RENEW_MS = const(5_000)
+
+_AJAR_STEPS = const(3)
+
 _RELEASE = (states.RELEASE_STRIKE,)
 
 
@@ -52,27 +70,21 @@ class State:
     """What the door is now, why, and by when something must happen. Never changed: step() makes a new one.
 
     mode: one of states.py. cause, source: the event and the OperationSourceEnum that led to this mode. next_ms: the
-    mode's own deadline, or None. strike_until_ms: when the strike's time ends, or None while it is off. is_hold: that
-    time was granted as a hold, so it outlasts the opening of the door.
+    mode's own deadline, or None. strike_until_ms: when a grant's or exit request's time ends, or None. is_hold: that
+    time was granted as a hold, so it outlasts the opening of the door. passage_until_ms: when the strike's time of
+    passage ends if nobody renews it, or None. alarm_step: 1 to 3 in AJAR, 1 in FORCED, else 0.
     """
 
-    def __init__(
-        self,
-        mode: int,
-        settings: "Settings",
-        cause: int,
-        source: int,
-        next_ms: "int | None" = None,
-        strike_until_ms: "int | None" = None,
-        is_hold: bool = False,
-    ) -> None:
+    def __init__(self, mode: int, settings: "Settings") -> None:
         self.mode = mode
         self.settings = settings
-        self.cause = cause
-        self.source = source
-        self.next_ms = next_ms
-        self.strike_until_ms = strike_until_ms
-        self.is_hold = is_hold
+        self.cause = states.POWERED_UP
+        self.source = states.SOURCE_UNSPECIFIED
+        self.next_ms: "int | None" = None
+        self.strike_until_ms: "int | None" = None
+        self.is_hold = False
+        self.passage_until_ms: "int | None" = None
+        self.alarm_step = 0
 
     @property
     def lock_state(self) -> int:
@@ -89,46 +101,89 @@ class State:
         return self.door_state == states.DOOR_CLOSED
 
     @property
+    def is_energised(self) -> bool:
+        """Whether the strike is to be on."""
+        return self.strike_until_ms is not None or self.passage_until_ms is not None
+
+    @property
+    def alarm(self) -> "int | None":
+        """The AlarmCodeEnum that is active, or None."""
+        if self.mode == states.FORCED:
+            return states.ALARM_FORCED_OPEN
+        return states.ALARM_AJAR if self.mode == states.AJAR else None
+
+    @property
     def deadline_ms(self) -> "int | None":
         """Ticks of the nearest deadline, when TIME_PASSED is due; None when only an event can change anything."""
-        if self.next_ms is None:
-            return self.strike_until_ms
-        if self.strike_until_ms is None or ticks_diff(self.strike_until_ms, self.next_ms) > 0:
-            return self.next_ms
-        return self.strike_until_ms
+        nearest_ms = _earlier(self.next_ms, self.strike_until_ms)
+        if self.passage_until_ms is None:
+            return nearest_ms
+        return _earlier(nearest_ms, ticks_add(self.passage_until_ms, -_RENEW_MS))
 
-    # for step() and its helpers
+    # for this module
 
-    def with_strike(self, until_ms: "int | None", is_hold: bool = False) -> "State":
-        return State(self.mode, self.settings, self.cause, self.source, self.next_ms, until_ms, is_hold)
+    def copy(self) -> "State":
+        state = State(self.mode, self.settings)
+        state.cause = self.cause
+        state.source = self.source
+        state.next_ms = self.next_ms
+        state.strike_until_ms = self.strike_until_ms
+        state.is_hold = self.is_hold
+        state.passage_until_ms = self.passage_until_ms
+        state.alarm_step = self.alarm_step
+        return state
 
-    def become(self, mode: int, cause: int, source: int, now_ms: int) -> "State":
-        next_ms = None
-        if mode == states.RELOCKING:
-            next_ms = ticks_add(now_ms, self.settings.settle_ms)
-        elif mode == states.OPEN:
-            next_ms = ticks_add(now_ms, self.settings.ajar_ms)
-        return State(mode, self.settings, cause, source, next_ms, self.strike_until_ms, self.is_hold)
+    def become(self, mode: int, cause: int, source: int, now_ms: int) -> None:
+        """Enter `mode`, also anew: of a copy that nobody else has yet."""
+        self.mode = mode
+        self.cause = cause
+        self.source = source
+        self.next_ms = None
+        self.alarm_step = 0
+        if mode == states.FORCED:
+            self.alarm_step = 1
+        elif mode in (states.RELOCKING, states.OPEN) and self.passage_until_ms is None:
+            self.next_ms = ticks_add(now_ms, _mode_ms(mode, self.settings))
+
+    def drop(self, cause: int, source: int, now_ms: int) -> None:
+        """Take away what is left of grant and passage: an unlocked door that was not opened goes back to be locked."""
+        was_passage = self.passage_until_ms is not None
+        self.strike_until_ms = self.passage_until_ms = None
+        self.is_hold = False
+        if self.mode == states.UNLOCKED:
+            self.become(states.RELOCKING, cause, source, now_ms)
+        elif was_passage:
+            self.become(self.mode, cause, source, now_ms)
 
 
 def initial(settings: "Settings", door_closed: bool, now_ms: int) -> State:
     """Return the state at power-up: the strike is off; a closed door is LOCKED, an open one OPEN and nobody's alarm."""
-    state = State(states.LOCKED, settings, states.POWERED_UP, states.SOURCE_UNSPECIFIED)
-    if door_closed:
-        return state
-    return state.become(states.OPEN, states.POWERED_UP, states.SOURCE_UNSPECIFIED, now_ms)
+    state = State(states.LOCKED, settings)
+    if not door_closed:
+        state.become(states.OPEN, states.POWERED_UP, states.SOURCE_UNSPECIFIED, now_ms)
+    return state
+
+
+def configured(state: State, settings: "Settings") -> State:
+    """Return `state` under other settings. The mode's deadline moves with them; the strike's times were granted."""
+    new = state.copy()
+    new.settings = settings
+    if state.next_ms is not None:
+        moved_ms = _mode_ms(state.mode, settings) - _mode_ms(state.mode, state.settings)
+        new.next_ms = ticks_add(state.next_ms, moved_ms)
+    return new
 
 
 def step(state: State, event: int, now_ms: int) -> "Step":
     """Return the state after `event` at `now_ms`, and the actions (states.py) to carry out in their order.
 
-    Raises ValueError for what is no event. TIME_PASSED before the deadline, or a door event that is no news, changes
+    Raises ValueError for what is no event. TIME_PASSED before the deadline, or an event that is no news, changes
     nothing and returns the same state.
     """
     if event == states.TIME_PASSED:
         return _time_passed(state, now_ms)
-    if event == states.DOOR_OPENED:
-        return _door_opened(state, now_ms)
+    if event in (states.DOOR_OPENED, states.DOOR_FOUND_OPEN):
+        return _door_opened(state, event, now_ms)
     if event == states.DOOR_SHUT:
         return _door_shut(state, now_ms)
     if event == states.REX_PRESSED:
@@ -138,83 +193,164 @@ def step(state: State, event: int, now_ms: int) -> "Step":
     if event == states.HOLD_GRANTED:
         return _let_through(state, event, now_ms, states.HOLD, states.SOURCE_REMOTE)
     if event == states.LOCK_GRANTED:
-        report = (states.REPORT_OPERATION, states.LOCK, states.SOURCE_REMOTE)
-        if state.strike_until_ms is None:
-            return state, (report,)
-        return _release(state, event, states.SOURCE_REMOTE, now_ms), (_RELEASE, report)
-    if event == states.STRIKE_FAILED:
-        return _release(state, event, states.SOURCE_UNSPECIFIED, now_ms), (_RELEASE,)
+        return _lock(state, now_ms)
+    if event == states.PASSAGE_BEGUN:
+        return _begin_passage(state, now_ms)
+    if event == states.PASSAGE_ENDED:
+        return _end_passage(state, now_ms)
+    if event in (states.STRIKE_FAILED, states.LOCKED_DOWN):
+        new = state.copy()
+        new.drop(event, states.SOURCE_UNSPECIFIED, now_ms)
+        return new, (_RELEASE,)
     raise ValueError("no such door event")
+
+
+def _earlier(one_ms: "int | None", other_ms: "int | None") -> "int | None":
+    if one_ms is None or (other_ms is not None and ticks_diff(other_ms, one_ms) < 0):
+        return other_ms
+    return one_ms
 
 
 def _is_due(deadline_ms: "int | None", now_ms: int) -> bool:
     return deadline_ms is not None and ticks_diff(now_ms, deadline_ms) >= 0
 
 
-def _release(state: State, cause: int, source: int, now_ms: int) -> State:
-    """Return `state` without the strike: an unlocked door that was not opened goes back to be locked."""
-    state = state.with_strike(None)
-    if state.mode == states.UNLOCKED:
-        return state.become(states.RELOCKING, cause, source, now_ms)
-    return state
+def _mode_ms(mode: int, settings: "Settings") -> int:
+    """Return how long a mode lasts that has a deadline of its own."""
+    if mode == states.RELOCKING:
+        return settings.settle_ms
+    return settings.ajar_ms if mode == states.OPEN else settings.ajar_step_ms
+
+
+def _over(state: State) -> "tuple[Action, ...]":
+    """Return the end of the alarm that `state` is in."""
+    return () if state.alarm is None else ((states.RAISE_ALARM, state.alarm, 0),)
 
 
 def _time_passed(state: State, now_ms: int) -> "Step":
-    actions = ()
-    if _is_due(state.strike_until_ms, now_ms):
-        state = _release(state, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
+    if not _is_due(state.deadline_ms, now_ms):
+        return state, ()
+    new = state.copy()
+    actions: "tuple[Action, ...]" = ()
+    if state.passage_until_ms is not None:
+        if _is_due(state.strike_until_ms, now_ms):
+            new.strike_until_ms = None
+            new.is_hold = False
+        if _is_due(ticks_add(state.passage_until_ms, -_RENEW_MS), now_ms):
+            new.passage_until_ms = ticks_add(now_ms, _PASSAGE_ON_MS)
+            actions = ((states.ENERGISE_STRIKE, _PASSAGE_ON_MS),)
+    elif _is_due(state.strike_until_ms, now_ms):
+        new.drop(states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
         actions = (_RELEASE,)
-    if not _is_due(state.next_ms, now_ms):
-        return state, actions
-    if state.mode == states.RELOCKING:
-        state = state.become(states.LOCKED, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
-        return state, actions + ((states.REPORT_OPERATION, states.LOCK, states.SOURCE_AUTO),)
-    # OPEN is the only other mode with a deadline of its own
-    state = state.become(states.AJAR, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
-    ajar = (states.REPORT_DOOR, states.DOOR_AJAR, states.SOURCE_AUTO)
-    return state, actions + (ajar, (states.RAISE_ALARM, states.ALARM_AJAR))
+    if _is_due(new.next_ms, now_ms):
+        actions += _mode_due(new, now_ms)
+    return new, actions
 
 
-def _door_opened(state: State, now_ms: int) -> "Step":
+def _mode_due(new: State, now_ms: int) -> "tuple[Action, ...]":
+    """Go on from RELOCKING, OPEN or AJAR."""
+    if new.mode == states.RELOCKING:
+        new.become(states.LOCKED, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
+        return ((states.REPORT_OPERATION, states.LOCK, states.SOURCE_AUTO),)
+    alarm_step = new.alarm_step + 1
+    actions: "tuple[Action, ...]" = ((states.RAISE_ALARM, states.ALARM_AJAR, alarm_step),)
+    if new.mode == states.OPEN:
+        actions = ((states.REPORT_DOOR, states.DOOR_AJAR, states.SOURCE_AUTO),) + actions
+        new.become(states.AJAR, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
+    new.alarm_step = alarm_step
+    new.next_ms = ticks_add(now_ms, new.settings.ajar_step_ms) if alarm_step < _AJAR_STEPS else None
+    return actions
+
+
+def _door_opened(state: State, event: int, now_ms: int) -> "Step":
     if not state.is_closed:
         return state, ()
-    cause, source = states.DOOR_OPENED, states.SOURCE_MANUAL
-    if state.mode == states.LOCKED:
+    new = state.copy()
+    source = states.SOURCE_MANUAL
+    if state.mode == states.LOCKED and event != states.DOOR_FOUND_OPEN:
+        new.become(states.FORCED, event, source, now_ms)
         forced = (states.REPORT_DOOR, states.DOOR_FORCED_OPEN, source)
-        alarm = (states.RAISE_ALARM, states.ALARM_FORCED_OPEN)
-        return state.become(states.FORCED, cause, source, now_ms), (forced, alarm)
-    actions = ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
+        return new, (forced, (states.RAISE_ALARM, states.ALARM_FORCED_OPEN, 1))
+    actions: "tuple[Action, ...]" = ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
     if state.strike_until_ms is not None and not state.is_hold:
-        state = state.with_strike(None)
-        actions = (_RELEASE,) + actions
-    return state.become(states.OPEN, cause, source, now_ms), actions
+        new.strike_until_ms = None
+        if state.passage_until_ms is None:
+            actions = (_RELEASE,) + actions
+    new.become(states.OPEN, event, source, now_ms)
+    return new, actions
 
 
 def _door_shut(state: State, now_ms: int) -> "Step":
     if state.is_closed:
         return state, ()
-    mode = states.RELOCKING if state.strike_until_ms is None else states.UNLOCKED
-    state = state.become(mode, states.DOOR_SHUT, states.SOURCE_MANUAL, now_ms)
-    return state, ((states.REPORT_DOOR, states.DOOR_CLOSED, states.SOURCE_MANUAL),)
+    new = state.copy()
+    mode = states.UNLOCKED if state.is_energised else states.RELOCKING
+    new.become(mode, states.DOOR_SHUT, states.SOURCE_MANUAL, now_ms)
+    return new, ((states.REPORT_DOOR, states.DOOR_CLOSED, states.SOURCE_MANUAL),) + _over(state)
+
+
+def _lock(state: State, now_ms: int) -> "Step":
+    """End a grant's time; passage goes on."""
+    report = (states.REPORT_OPERATION, states.LOCK, states.SOURCE_REMOTE)
+    if state.strike_until_ms is None:
+        return state, (report,)
+    new = state.copy()
+    if state.passage_until_ms is None:
+        new.drop(states.LOCK_GRANTED, states.SOURCE_REMOTE, now_ms)
+        return new, (_RELEASE, report)
+    new.strike_until_ms = None
+    new.is_hold = False
+    return new, (report,)
 
 
 def _let_through(state: State, event: int, now_ms: int, operation: int, source: int) -> "Step":
     """Energise for a grant or an exit request, or extend what runs."""
-    actions = ()
-    is_hold = operation == states.HOLD or state.is_hold
+    new = state.copy()
+    actions: "tuple[Action, ...]" = ()
+    new.is_hold = operation == states.HOLD or state.is_hold
     on_ms = state.settings.hold_ms if operation == states.HOLD else state.settings.unlock_ms
     until_ms = ticks_add(now_ms, on_ms)
     if state.strike_until_ms is None or ticks_diff(until_ms, state.strike_until_ms) > 0:
-        actions = ((states.ENERGISE_STRIKE, on_ms),)
-    else:
-        until_ms = state.strike_until_ms
-    state = state.with_strike(until_ms, is_hold)
+        new.strike_until_ms = until_ms
+        if state.passage_until_ms is None or ticks_diff(until_ms, state.passage_until_ms) > 0:
+            actions = ((states.ENERGISE_STRIKE, on_ms),)
     actions += ((states.REPORT_OPERATION, operation, source),)
-    if state.is_closed:
-        return state.become(states.UNLOCKED, event, source, now_ms), actions
+    return new, actions + _enter(new, state, event, source, now_ms)
+
+
+def _begin_passage(state: State, now_ms: int) -> "Step":
+    if state.passage_until_ms is not None:
+        return state, ()
+    new = state.copy()
+    new.passage_until_ms = ticks_add(now_ms, _PASSAGE_ON_MS)
+    source = states.SOURCE_SCHEDULE
+    actions = ((states.ENERGISE_STRIKE, _PASSAGE_ON_MS), (states.REPORT_OPERATION, states.UNLOCK, source))
+    return new, actions + _enter(new, state, states.PASSAGE_BEGUN, source, now_ms)
+
+
+def _enter(new: State, old: State, event: int, source: int, now_ms: int) -> "tuple[Action, ...]":
+    """Have `new` be unlocked, or rightly open, after `event`; return what there is to report."""
+    if old.is_closed:
+        new.become(states.UNLOCKED, event, source, now_ms)
+        return ()
     if event == states.REX_PRESSED:
-        return state, actions
-    if state.mode != states.OPEN:
-        actions += ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
+        return ()
     # somebody entitled is at the door: the time until it counts as ajar starts again
-    return state.become(states.OPEN, event, source, now_ms), actions
+    new.become(states.OPEN, event, source, now_ms)
+    if old.mode == states.OPEN:
+        return ()
+    return ((states.REPORT_DOOR, states.DOOR_OPEN, source),) + _over(old)
+
+
+def _end_passage(state: State, now_ms: int) -> "Step":
+    if state.passage_until_ms is None:
+        return state, ()
+    new = state.copy()
+    source = states.SOURCE_SCHEDULE
+    report = (states.REPORT_OPERATION, states.LOCK, source)
+    if state.strike_until_ms is None:
+        new.drop(states.PASSAGE_ENDED, source, now_ms)
+        return new, (_RELEASE, report)
+    new.passage_until_ms = None
+    new.become(state.mode, states.PASSAGE_ENDED, source, now_ms)
+    return new, (report,)

@@ -16,9 +16,11 @@ DOOR_CLOSED = const(1)
 DOOR_FORCED_OPEN = const(3)
 DOOR_AJAR = const(5)
 
-# AlarmCodeEnum (event DoorLockAlarm)
+# AlarmCodeEnum (event DoorLockAlarm); from 128 on ours (SPEC.md section 7.2). The monitor's own are in monitor.py.
 ALARM_FORCED_OPEN = const(6)
 ALARM_AJAR = const(7)
+ALARM_FORCED_USER = const(8)
+ALARM_BROWNOUT_LOOP = const(134)
 
 # LockOperationTypeEnum (event LockOperation); HOLD is ours: unlock for the hold time (SPEC.md section 3)
 LOCK = const(0)
@@ -30,12 +32,13 @@ SOURCE_UNSPECIFIED = const(0)
 SOURCE_MANUAL = const(1)
 SOURCE_AUTO = const(4)
 SOURCE_BUTTON = const(5)
+SOURCE_SCHEDULE = const(6)
 SOURCE_REMOTE = const(7)
 
 # Modes of the machine. Closed: LOCKED, UNLOCKED, RELOCKING. Open: OPEN, AJAR, FORCED.
 LOCKED = const(0)  # closed, strike off, bolt settled
 UNLOCKED = const(1)  # closed, strike energised, waiting for the door to open
-OPEN = const(2)  # opened after a grant or an exit request, or found open at power-up
+OPEN = const(2)  # opened after a grant, an exit request or in passage, or found open at power-up
 AJAR = const(3)  # held open beyond ajar_ms
 FORCED = const(4)  # opened while LOCKED
 RELOCKING = const(5)  # closed, strike off, settling in the frame before LOCKED may be said
@@ -54,10 +57,20 @@ LOCK_GRANTED = const(5)
 TIME_PASSED = const(6)
 STRIKE_FAILED = const(7)
 POWERED_UP = const(8)  # the cause of the first state; not an event of step()
+PASSAGE_BEGUN = const(9)
+PASSAGE_ENDED = const(10)
+LOCKED_DOWN = const(11)
+DOOR_FOUND_OPEN = const(12)  # opened while this lock only looks on (shadow): nobody's alarm
+
+# Where the door switch's line is, as drivers and monitor name it
+SWITCH_SHORTED = const(0)
+SWITCH_CLOSED = const(1)
+SWITCH_OPEN = const(2)
+SWITCH_CUT = const(3)
 
 # Actions the machine asks for: tuples that start with one of these
 ENERGISE_STRIKE = const(0)  # (ENERGISE_STRIKE, on_ms): from now on, in place of what ran before
 RELEASE_STRIKE = const(1)  # (RELEASE_STRIKE,)
 REPORT_OPERATION = const(2)  # (REPORT_OPERATION, operation, source)
 REPORT_DOOR = const(3)  # (REPORT_DOOR, DoorStateEnum, source)
-RAISE_ALARM = const(4)  # (RAISE_ALARM, AlarmCodeEnum)
+RAISE_ALARM = const(4)  # (RAISE_ALARM, AlarmCodeEnum, step): 1 to 3 it has begun, or is worse; 0 it is over
