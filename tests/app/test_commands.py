@@ -12,7 +12,6 @@ from support.command_lab import (
     ID,
     ID_SENT,
     LOCK,
-    MISSING,
     NOW_S,
     NUMBER,
     REVOKE,
