@@ -75,4 +75,4 @@ def test_the_session_yields_these_verdicts():
     lab = Lab()
     presented, act = lab.run(make_token())
     assert presented.verdict == ACCEPT and act.verdict == GRANT
-    assert lab.session.act(1, False, b"", lab.now_ms, (0, 0)).verdict == DENY
+    assert lab.session.act(1, False, b"", lab.now_ms, (0, 0, 0)).verdict == DENY

@@ -15,6 +15,7 @@ from support.access_lab import (
     SCOPE,
     THIEF,
     TRUSTED,
+    UNTRUSTED,
     USES,
     UV,
     WINDOWS,
@@ -98,21 +99,21 @@ def spent():
 
 def broken_store():
     lab = Lab()
-    lab.store.is_broken = True
+    lab.uses.is_broken = True
     return outcome(lab, lab.run(make_token({USES: 1})))
 
 
 def only_act(present, hello):
     lab = Lab()
     token = make_token()
-    presented = lab.session.present(token, TRUSTED) if present else None
+    presented = lab.session.present(token, TRUSTED, lab.now_ms) if present else None
     nonce = lab.session.hello(lab.now_ms) if hello else bytes(16)
     return outcome(lab, (presented, lab.session.act(1, False, make_proof(token, nonce), lab.now_ms, TRUSTED)))
 
 
 def with_proof(proof):
     lab = Lab()
-    presented = lab.session.present(make_token(), TRUSTED)
+    presented = lab.session.present(make_token(), TRUSTED, lab.now_ms)
     lab.session.hello(lab.now_ms)
     return outcome(lab, (presented, lab.session.act(1, False, proof, lab.now_ms, TRUSTED)))
 
@@ -132,7 +133,7 @@ CASES = {
     "ScopeMissing": (lambda: with_claims({SCOPE: "hold"}), False, TOLD),
     "ScopeNotAllowed": (lambda: with_claims({SCOPE: "unlock admin"}), True, TOLD),
     "TokenForged": (lambda: signed_by(THIEF), True, UNAUTHENTIC),
-    "TimeUntrusted": (lambda: with_claims({}, reading=(NOW_S, 0)), True, TOLD),
+    "TimeUntrusted": (lambda: with_claims({}, instant=UNTRUSTED), True, TOLD),
     "OutsideWindow": (lambda: with_claims({WINDOWS: CLOSED}), False, TOLD),
     "UserVerificationRequired": (lambda: with_claims({UV: True}), False, TOLD),
     "PersonsRequired": (lambda: with_claims({PERSONS: 2}), False, TOLD),
@@ -198,7 +199,7 @@ def test_the_first_failing_check_is_the_reason():
         changes.update(change)
         lab = Lab()
         assert names[lab.run(make_token(changes))[1].reason] == reason
-    assert names[lab.run(make_token({}), reading=(0, 0))[0].reason] == "TimeUntrusted"
+    assert names[lab.run(make_token({}), instant=(0, 0, 0))[0].reason] == "TimeUntrusted"
 
 
 def test_iat_stands_in_for_nbf():

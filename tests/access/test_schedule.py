@@ -1,7 +1,7 @@
 """vitrine.access.schedule: local time from Unix seconds, and weekly windows. Many more zones: host_schedule.py."""
 
 from support import given, ints, raises, texts
-from vitrine.access.schedule import MAX_ZONE_SIZE, Zone, ZoneError, is_open
+from vitrine.access.schedule import HOLIDAY, MAX_ZONE_SIZE, Calendar, Zone, ZoneError, parse_windows
 
 SUNDAY, MONDAY, FRIDAY, SATURDAY = 1, 2, 32, 64
 HOUR = 3600
@@ -200,6 +200,13 @@ def test_a_changed_zone_works_or_is_refused(index, code):
     assert bit in (1, 2, 4, 8, 16, 32, 64) and 0 <= minute < 1440
 
 
+def is_open(windows, weekday_bit, minute):
+    """Tell whether `windows` are open at a minute of a day of a week without holidays."""
+    weekday = (1, 2, 4, 8, 16, 32, 64).index(weekday_bit)
+    sunday = at(2026, 2, 1)
+    return Calendar(Zone("UTC0"), ()).is_open(windows, sunday + weekday * 86_400 + minute * 60)
+
+
 def test_windows():
     shop = [[62, 540, 1050]]  # Monday to Friday, 09:00 to 17:30
     for bit, minute, is_inside in (
@@ -258,6 +265,110 @@ def test_windows_against_minutes_of_the_week(mask, start, end):
     for day in range(7):
         if mask >> day & 1:
             inside.update((day * 1440 + start + n) % 10_080 for n in range(length))
-    for week_minute in range(0, 10_080, 7):
+    for week_minute in range(0, 10_080, 37):
         day, minute = week_minute // 1440, week_minute % 1440
         assert is_open([[mask, start, end]], 1 << day, minute) == (week_minute in inside)
+
+
+def test_a_holiday_takes_the_place_of_its_weekday():
+    holidays = [[days(2026, 12, 24), 3]]  # Thursday to Saturday
+    calendar = Calendar(Zone("UTC0"), holidays)
+    shop = [[127, 540, 1050]]
+    on_holidays = [[HOLIDAY, 600, 840]]
+    for day in range(20, 31):
+        is_holiday = 24 <= day <= 26
+        assert (calendar.day_bit(days(2026, 12, day)) == HOLIDAY) is is_holiday
+        for hour, shop_is_open, late_is_open in ((8, False, False), (10, True, True), (15, True, False)):
+            now_s = at(2026, 12, day, hour)
+            assert calendar.is_open(shop, now_s) is (shop_is_open and not is_holiday), (day, hour)
+            assert calendar.is_open(on_holidays, now_s) is (late_is_open and is_holiday), (day, hour)
+            assert calendar.is_open(shop + on_holidays, now_s) is (late_is_open if is_holiday else shop_is_open)
+
+
+def test_windows_over_midnight_and_holidays():
+    # Friday 2026-12-25 is a holiday, the days around it are not
+    calendar = Calendar(Zone("UTC0"), [[days(2026, 12, 25), 1]])
+    every_night = [[127, 1320, 120]]
+    holiday_night = [[HOLIDAY, 1320, 120]]
+    for day, hour, every, holiday in (
+        (24, 23, True, False),
+        (25, 1, True, False),  # began on Thursday
+        (25, 23, False, True),
+        (26, 1, False, True),  # began on the holiday
+        (26, 23, True, False),
+        (27, 1, True, False),
+    ):
+        now_s = at(2026, 12, day, hour)
+        assert calendar.is_open(every_night, now_s) is every, (day, hour)
+        assert calendar.is_open(holiday_night, now_s) is holiday, (day, hour)
+
+
+def test_holidays_are_local_dates():
+    holidays = [[days(2026, 12, 25), 1]]
+    window = [[HOLIDAY, 0, 1440]]
+    for zone, start in (
+        ("UTC0", at(2026, 12, 25)),
+        (BERLIN, at(2026, 12, 24, 23)),
+        ("NZST-12NZDT,M9.5.0,M4.1.0/3", at(2026, 12, 24, 11)),
+        ("EST5EDT,M3.2.0,M11.1.0", at(2026, 12, 25, 5)),
+    ):
+        calendar = Calendar(Zone(zone), holidays)
+        for now_s, expected in ((start - 1, False), (start, True), (start + 86_399, True), (start + 86_400, False)):
+            assert calendar.is_open(window, now_s) is expected, (zone, now_s - start)
+
+
+def test_a_holiday_has_23_hours_where_the_clock_changes():
+    calendar = Calendar(Zone(BERLIN), [[days(2026, 3, 29), 1]])
+    start = at(2026, 3, 28, 23)
+    opened = [calendar.is_open([[HOLIDAY, 0, 1440]], start + n * 60) for n in range(-60, 24 * 60 + 60)]
+    assert opened.count(True) == 23 * 60
+    # 02:30 is not there that night, 02:30 of the autumn is there twice
+    night = [[SUNDAY, 150, 151]]
+    plain = Calendar(Zone(BERLIN), ())
+    for day, times in ((at(2026, 3, 29), 0), (at(2026, 10, 25), 2), (at(2026, 11, 1), 1)):
+        assert [plain.is_open(night, day + n * 60) for n in range(-120, 300)].count(True) == times
+
+
+@given(ints(0, 30), ints(1, 31), ints(1, 255), ints(0, 1440), ints(0, 1440), examples=150)
+def test_windows_with_holidays_against_a_list_of_days(first, count, mask, start, end):
+    """The definition, day by day: a day's bit decides whether the window starts on it, and it then runs its length."""
+    base = days(2026, 2, 1)
+    length = end - start if end > start else end - start + 1440
+    inside = set()
+    for day in range(-1, 60):
+        bit = HOLIDAY if first <= day < first + count else 1 << day % 7
+        if mask & bit:
+            inside.update(range(day * 1440 + start, day * 1440 + start + length))
+    calendar = Calendar(Zone("UTC0"), [[base + first, count]])
+    for minute in range(0, 59 * 1440, 191):
+        expected = minute in inside
+        assert calendar.is_open([[mask, start, end]], base * 86_400 + minute * 60) == expected, minute
+
+
+def test_form_of_windows():
+    for good in ([], [[1, 0, 0]], [[255, 1440, 1440]], [[128, 0, 1]] * 4):
+        assert parse_windows(good, 0, 4) == good
+    for bad in (
+        None,
+        {},
+        b"",
+        [[1, 0, 0]] * 5,
+        [1, 0, 0],
+        [[1, 0]],
+        [[1, 0, 0, 0]],
+        [[0, 0, 0]],
+        [[256, 0, 0]],
+        [[-1, 0, 0]],
+        [[1, 1441, 0]],
+        [[1, 0, 1441]],
+        [[1, -1, 0]],
+        [[1, 0, -1]],
+        [[True, 0, 0]],
+        [[1, False, 0]],
+        [[1, 0, None]],
+        [(1, 0, 0)],
+    ):
+        with raises(ValueError):
+            parse_windows(bad, 0, 4)
+    with raises(ValueError):
+        parse_windows([], 1, 4)

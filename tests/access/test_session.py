@@ -12,6 +12,7 @@ from support.access_lab import (
     OTHER_ISSUER,
     THIEF,
     TRUSTED,
+    UNTRUSTED,
     USES,
     Lab,
     claims_map,
@@ -26,7 +27,6 @@ from vitrine.access.decision import is_accepted, is_grant
 from vitrine.access.policy import Policy
 from vitrine.access.provision import parse_provision
 from vitrine.access.session import NONCE_LIFETIME_MS, Session, VerifiedTokens
-from vitrine.access.uses import Uses
 from vitrine.codec import cbor
 from vitrine.crypto import ed25519
 from vitrine.crypto.ed25519 import DENY, GRANT
@@ -34,16 +34,16 @@ from vitrine.crypto.ed25519 import DENY, GRANT
 TOKEN = make_token()
 
 
-def act(lab, nonce, token=TOKEN, action=1, uv=False, reading=TRUSTED, **forged):
+def act(lab, nonce, token=TOKEN, action=1, uv=False, instant=TRUSTED, **forged):
     proof = make_proof(token, nonce, action, uv, **forged)
-    return lab.session.act(action, uv, proof, lab.now_ms, reading)
+    return lab.session.act(action, uv, proof, lab.now_ms, instant)
 
 
 def presented():
     """Return a lab with the token accepted, and its nonce."""
     lab = Lab()
     nonce = lab.session.hello(lab.now_ms)
-    assert is_accepted(lab.session.present(TOKEN, TRUSTED))
+    assert is_accepted(lab.session.present(TOKEN, TRUSTED, 0))
     return lab, nonce
 
 
@@ -70,7 +70,7 @@ def test_any_act_uses_up_the_nonce():
         lambda lab, nonce: lab.session.act(1, False, b"junk", lab.now_ms, TRUSTED),
         lambda lab, nonce: act(lab, nonce, signer=THIEF),
         lambda lab, nonce: act(lab, nonce, action=2),
-        lambda lab, nonce: act(lab, nonce, reading=(NOW_S, 0)),
+        lambda lab, nonce: act(lab, nonce, instant=UNTRUSTED),
     ):
         lab, nonce = presented()
         assert not is_grant(spoil(lab, nonce))
@@ -78,7 +78,7 @@ def test_any_act_uses_up_the_nonce():
     lab = Lab()
     nonce = lab.session.hello(lab.now_ms)
     assert act(lab, nonce).reason == reasons.NO_TOKEN
-    lab.session.present(TOKEN, TRUSTED)
+    lab.session.present(TOKEN, TRUSTED, 0)
     assert act(lab, nonce).reason == reasons.PROOF_FORGED
 
 
@@ -103,7 +103,7 @@ def test_nonce_lives_10_s():
             lab = Lab()
             lab.now_ms = start_ms
             nonce = lab.session.hello(start_ms)
-            lab.session.present(TOKEN, TRUSTED)
+            lab.session.present(TOKEN, TRUSTED, 0)
             # ticks wrap at 2**30 on 32-bit boards, at 2**62 on the 64-bit unix port
             for period in (1 << 30, 1 << 62):
                 lab.now_ms = (start_ms + age_ms) % period
@@ -153,7 +153,7 @@ def test_the_token_hash_is_of_the_bytes_as_presented():
     lab = Lab()
     tagged = make_token(tag=b"\xd2")
     nonce = lab.session.hello(0)
-    assert is_accepted(lab.session.present(tagged, TRUSTED))
+    assert is_accepted(lab.session.present(tagged, TRUSTED, 0))
     lab.now_ms = 0
     assert act(lab, nonce, token=TOKEN).reason == reasons.PROOF_FORGED
     assert is_grant(act(lab, lab.session.nonce, token=tagged))
@@ -198,10 +198,10 @@ def test_a_present_that_fails_cheaply_verifies_nothing():
         make_token({5: NOW_S + 1}, signer=THIEF),
     ):
         lab = Lab()
-        assert not is_accepted(lab.session.present(token, TRUSTED))
+        assert not is_accepted(lab.session.present(token, TRUSTED, 0))
         assert lab.issuer_checks == 0 and lab.holder_checks == 0
     lab = Lab()
-    lab.session.present(TOKEN, (NOW_S, 0))
+    lab.session.present(TOKEN, UNTRUSTED, 0)
     assert lab.issuer_checks == 0
 
 
@@ -215,7 +215,7 @@ def test_without_a_token_of_a_known_issuer_an_act_verifies_nothing():
         lab = Lab()
         nonce = lab.session.hello(lab.now_ms)
         if token is not None:
-            lab.session.present(token, TRUSTED)
+            lab.session.present(token, TRUSTED, 0)
         for _ in range(3):
             decision = act(lab, nonce, token=token or TOKEN)
             assert decision.reason == reason and not decision.is_authentic
@@ -235,7 +235,7 @@ def test_a_forged_token_costs_one_verification_and_then_none():
     lab = Lab()
     forged = make_token(signer=THIEF)
     nonce = lab.session.hello(lab.now_ms)
-    assert lab.session.present(forged, TRUSTED).reason == reasons.TOKEN_FORGED
+    assert lab.session.present(forged, TRUSTED, 0).reason == reasons.TOKEN_FORGED
     for _ in range(3):
         decision = act(lab, nonce, token=forged)
         assert decision.reason == reasons.TOKEN_FORGED and not decision.is_authentic
@@ -281,7 +281,7 @@ def test_only_grant_counts_as_verified():
     for wrong in wrongs:
         lab = Lab()
         lab.policy._verify_issuer = lambda *_, wrong=wrong: wrong
-        assert lab.session.present(TOKEN, TRUSTED).reason == reasons.TOKEN_FORGED
+        assert lab.session.present(TOKEN, TRUSTED, 0).reason == reasons.TOKEN_FORGED
         lab, nonce = presented()
         lab.session._verify_holder = lambda *_, wrong=wrong: wrong
         assert act(lab, nonce).reason == reasons.PROOF_FORGED
@@ -302,30 +302,30 @@ def test_a_verification_that_raises_leaves_nothing_usable():
     lab = Lab()
     lab.policy._verify_issuer = boom
     with raises(Boom):
-        lab.session.present(TOKEN, TRUSTED)
+        lab.session.present(TOKEN, TRUSTED, 0)
     assert lab.cache.verdict(sha256(TOKEN).digest()) == DENY
 
 
 def test_time_passes_between_present_and_act():
-    for reading, reason in (
-        ((NOW_S + 3599, 1), reasons.GRANTED),
-        ((NOW_S + 3599, 2), reasons.GRANTED),
-        ((NOW_S + 3600, 1), reasons.EXPIRED),
-        ((NOW_S - 61, 1), reasons.NOT_YET_VALID),
-        ((NOW_S, 0), reasons.TIME_UNTRUSTED),
-        ((NOW_S, 3), reasons.TIME_UNTRUSTED),
-        ((NOW_S, None), reasons.TIME_UNTRUSTED),
+    for instant, reason in (
+        ((NOW_S + 3599, 1, 0), reasons.GRANTED),
+        ((NOW_S + 3599, 2, 0), reasons.GRANTED),
+        ((NOW_S + 3600, 1, 0), reasons.EXPIRED),
+        ((NOW_S - 61, 1, 0), reasons.NOT_YET_VALID),
+        ((NOW_S, 0, 0), reasons.TIME_UNTRUSTED),
+        ((NOW_S, 3, 0), reasons.TIME_UNTRUSTED),
+        ((NOW_S, None, 0), reasons.TIME_UNTRUSTED),
     ):
         lab, nonce = presented()
-        assert act(lab, nonce, reading=reading).reason == reason
+        assert act(lab, nonce, instant=instant).reason == reason
 
 
 def test_a_new_present_replaces_the_token_before():
     lab, _ = presented()
     for token, reason in ((b"junk", reasons.TOKEN_MALFORMED), (make_token(signer=THIEF), reasons.TOKEN_FORGED)):
-        assert lab.session.present(token, TRUSTED).reason == reason
+        assert lab.session.present(token, TRUSTED, 0).reason == reason
         assert act(lab, lab.session.hello(lab.now_ms)).reason == reason
-    assert is_accepted(lab.session.present(TOKEN, TRUSTED))
+    assert is_accepted(lab.session.present(TOKEN, TRUSTED, 0))
     assert is_grant(act(lab, lab.session.nonce))
 
 
@@ -333,7 +333,7 @@ def test_sessions_share_the_cache_but_nothing_else():
     lab, nonce = presented()
     lab.session = lab.new_session()
     assert act(lab, nonce).reason == reasons.NO_TOKEN
-    assert is_accepted(lab.session.present(TOKEN, TRUSTED))
+    assert is_accepted(lab.session.present(TOKEN, TRUSTED, 0))
     assert lab.issuer_checks == 1
     # the nonce of the other session is none of this one
     assert act(lab, nonce).reason == reasons.PROOF_FORGED
@@ -344,21 +344,21 @@ def test_the_cache_holds_eight_and_only_verified_ones():
     lab = Lab()
     tokens = [make_token({EXP: NOW_S + 100 + n}) for n in range(9)]
     for token in tokens[:8]:
-        lab.session.present(token, TRUSTED)
-    lab.session.present(tokens[0], TRUSTED)
+        lab.session.present(token, TRUSTED, 0)
+    lab.session.present(tokens[0], TRUSTED, 0)
     assert lab.issuer_checks == 8
-    lab.session.present(tokens[8], TRUSTED)
+    lab.session.present(tokens[8], TRUSTED, 0)
     # the first was used since, so the second gave way
-    lab.session.present(tokens[0], TRUSTED)
+    lab.session.present(tokens[0], TRUSTED, 0)
     assert lab.issuer_checks == 9
-    lab.session.present(tokens[1], TRUSTED)
+    lab.session.present(tokens[1], TRUSTED, 0)
     assert lab.issuer_checks == 10
     forged = make_token(signer=THIEF)
-    lab.session.present(forged, TRUSTED)
-    lab.session.present(forged, TRUSTED)
+    lab.session.present(forged, TRUSTED, 0)
+    lab.session.present(forged, TRUSTED, 0)
     assert lab.issuer_checks == 12
     lab.cache.clear()
-    lab.session.present(tokens[0], TRUSTED)
+    lab.session.present(tokens[0], TRUSTED, 0)
     assert lab.issuer_checks == 13
 
 
@@ -387,11 +387,11 @@ def test_another_issuers_bounds():
 def test_uses_are_spent_by_grants_only():
     lab = Lab()
     token = make_token({USES: 2})
-    for how in ({"signer": THIEF}, {"action": 128}, {"action": 7}, {"reading": (NOW_S, 0)}):
+    for how in ({"signer": THIEF}, {"action": 128}, {"action": 7}, {"instant": UNTRUSTED}):
         assert not is_grant(lab.run(token, **how)[1])
-    assert lab.store.saves == 0
+    assert lab.uses.saves == 0
     results = [is_grant(lab.run(token)[1]) for _ in range(4)]
-    assert results == [True, True, False, False] and lab.store.saves == 2
+    assert results == [True, True, False, False] and lab.uses.saves == 2
 
 
 @given(blobs(0, 120), examples=300)
@@ -403,7 +403,7 @@ def test_any_proof_bytes(proof):
 @given(blobs(0, 200), examples=300)
 def test_any_token_bytes(token):
     lab = Lab()
-    assert not is_accepted(lab.session.present(token, TRUSTED))
+    assert not is_accepted(lab.session.present(token, TRUSTED, 0))
     assert lab.issuer_checks == 0
 
 
@@ -411,7 +411,7 @@ def test_any_token_bytes(token):
 def test_any_signed_payload(payload):
     # even an issuer that signs nonsense does not confuse the lock
     lab = Lab()
-    assert lab.session.present(seal(payload), TRUSTED).reason == reasons.TOKEN_MALFORMED
+    assert lab.session.present(seal(payload), TRUSTED, 0).reason == reasons.TOKEN_MALFORMED
 
 
 @given(ints(0, 511), ints(1, 255), examples=500)
@@ -460,7 +460,7 @@ def _real():
     def verify_issuer(issuer, message, signature):
         return ed25519.verdict(issuer.public_key, message, signature)
 
-    policy = Policy(provision, verify_issuer, Uses(Lab().store))
+    policy = Policy(provision, verify_issuer, Lab().rules)
     nonce = bytes.fromhex(vectors["nonce"])
     return vectors, lambda: Session(policy, ed25519.verdict, lambda size: nonce, VerifiedTokens())
 
@@ -480,9 +480,9 @@ def test_real_signatures():
         case = vectors["cases"][name]
         session = new_session()
         session.hello(0)
-        reading = (vectors["now_s"], 1)
-        session.present(bytes.fromhex(case["token"]), reading)
-        decision = session.act(action, False, bytes.fromhex(case["proof"]), 5, reading)
+        instant = (vectors["now_s"], 1, 0)
+        session.present(bytes.fromhex(case["token"]), instant, 0)
+        decision = session.act(action, False, bytes.fromhex(case["proof"]), 5, instant)
         assert (decision.reason, decision.is_authentic) == (reason, is_authentic), name
         assert is_grant(decision) == (reason == reasons.GRANTED)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrine.access.schedule import Zone, is_open
+from vitrine.access.schedule import Calendar, Zone
 from vitrine_tools import when
 from vitrine_tools.errors import TimeTextError
 
@@ -76,6 +76,9 @@ def test_times_out_of_the_calendar_are_still_text(unix_s):
         ("Sun 00:00-24:00", (1, 0, 1440)),
         ("daily 23:59-00:00", (127, 1439, 0)),
         ("Mon-Sun 06:00-07:00", (127, 360, 420)),
+        ("Holidays 10:00-14:00", (128, 600, 840)),
+        ("sat,Sun,holidays 10:00-14:00", (0b11000001, 600, 840)),
+        ("daily,Holidays 00:00-24:00", (255, 0, 1440)),
     ],
 )
 def test_windows(text, window):
@@ -97,6 +100,9 @@ def test_windows(text, window):
         "Mon- 09:00-10:00",
         "Mon-Tue-Wed 09:00-10:00",
         "Mon,,Tue 09:00-10:00",
+        "Holidays-Mon 09:00-17:00",
+        "Mon-Holidays 09:00-17:00",
+        "Holiday 09:00-17:00",
         "09:00-17:00",
         "Mon 09:00-09:00",
         "Mon 00:00-00:00",
@@ -107,7 +113,7 @@ def test_bad_windows(text):
         when.parse_window(text)
 
 
-WINDOWS = st.tuples(st.integers(1, 127), st.integers(0, DAY - 1), st.integers(0, DAY)).filter(lambda w: w[1] != w[2])
+WINDOWS = st.tuples(st.integers(1, 255), st.integers(0, DAY - 1), st.integers(0, DAY)).filter(lambda w: w[1] != w[2])
 
 
 @given(WINDOWS)
@@ -117,8 +123,8 @@ def test_windows_come_back(window):
 
 @given(st.lists(WINDOWS, min_size=1, max_size=3), st.integers(0, 2**32 - 1), st.sampled_from(ZONES))
 def test_windows_are_open_when_the_firmware_says_so(windows, unix_s, zone):
-    local = Zone(zone).local(unix_s)
-    assert when.is_within(windows, unix_s, when.posix_zone(zone)) == is_open(windows, *local)
+    calendar = Calendar(Zone(zone), ())
+    assert when.is_within(windows, unix_s, when.posix_zone(zone)) == calendar.is_open(windows, unix_s)
 
 
 def test_a_window_over_midnight_belongs_to_the_day_it_starts_on():

@@ -1,7 +1,7 @@
 """Durations, times, weekly windows and time zones as people write them.
 
-Times are Unix seconds. A window is (days mask, start minute, end minute) as in SPEC.md section 2: Sunday is bit 0, the
-end is exclusive, and an end not after its start runs over midnight and belongs to the day it starts on.
+Times are Unix seconds. A window is (days mask, start minute, end minute) as in SPEC.md section 2: Sunday is bit 0, a
+holiday bit 7, the end is exclusive, and an end not after its start runs over midnight and belongs to the day it starts on.
 """
 
 import io
@@ -16,6 +16,8 @@ from .errors import TimeTextError
 Window = tuple[int, int, int]
 
 DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")  # in the order of Matter's DaysMaskMap
+ALL_DAYS = 127
+HOLIDAYS = 128
 MINUTES_A_DAY = 1440
 _UNIT_S = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _MAX_UNIX_S = 0xFFFFFFFF  # 2106; a later time is a slip, and some locks count in 32 bits
@@ -65,7 +67,10 @@ def time_text(unix_s: int) -> str:
 
 
 def parse_window(text: str) -> Window:
-    """Return the window of a text such as `Mon-Fri 09:00-17:30`, `Fri,Sat 22:00-02:00` or `daily 00:00-24:00`."""
+    """Return the window of a text such as `Mon-Fri 09:00-17:30`, `Fri,Sat 22:00-02:00` or `daily 00:00-24:00`.
+
+    Holidays are no weekdays: `Sat,Holidays 10:00-14:00`.
+    """
     match = _WINDOW.fullmatch(" ".join(text.split()))
     if not match:
         raise _bad_window(text)
@@ -91,13 +96,15 @@ def window_text(window: Window) -> str:
             else:
                 runs.append([day])
     named = [DAYS[run[0]] if len(run) == 1 else f"{DAYS[run[0]]}-{DAYS[run[-1]]}" for run in runs]
-    if days == 127:
+    if days & ALL_DAYS == ALL_DAYS:
         named = ["daily"]
+    if days & HOLIDAYS:
+        named.append("Holidays")
     return f"{','.join(named)} {start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02}"
 
 
 def is_within(windows: list[Window], unix_s: int, zone: tzinfo) -> bool:
-    """Tell whether a weekly window is open at `unix_s` on the clocks of `zone`."""
+    """Tell whether a weekly window is open at `unix_s` on the clocks of `zone`, which know of no holidays."""
     local = datetime.fromtimestamp(unix_s, zone)
     today = local.isoweekday() % 7
     minute = local.hour * 60 + local.minute
@@ -141,10 +148,11 @@ def posix_zone_text(text: str) -> str:
 
 
 def _parse_days(text: str) -> int | None:
-    if text.lower() == "daily":
-        return 127
     mask = 0
     for part in text.split(","):
+        if part.lower() in ("daily", "holidays"):
+            mask |= ALL_DAYS if part.lower() == "daily" else HOLIDAYS
+            continue
         ends = [day.title() for day in part.split("-")]
         if len(ends) > 2 or any(day not in DAYS for day in ends):
             return None
@@ -159,5 +167,5 @@ def _parse_days(text: str) -> int | None:
 def _bad_window(text: str) -> TimeTextError:
     return TimeTextError(
         f'{text!r} is not a window: write for example "Mon-Fri 09:00-17:30", '
-        '"Fri,Sat 22:00-02:00" or "daily 00:00-24:00"'
+        '"Fri,Sat 22:00-02:00", "daily 00:00-24:00" or "Holidays 10:00-14:00"'
     )

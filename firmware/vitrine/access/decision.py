@@ -26,6 +26,9 @@ class Decision:
     verdict: GRANT, DENY or ACCEPT. reason: SPEC.md 3.1. token: the Token it is about, or None; its claims are true only
     if is_authentic, which says that the issuer's signature and the holder's proof were both verified: only then may the
     peer be told the reason.
+
+    score, rule: what the risk rules gave it (SPEC.md 12). persons of wanted holders have asked. wait_s: seconds of a
+    lock-out that are left. is_duress: one of those who open it is under duress.
     """
 
     def __init__(
@@ -39,6 +42,12 @@ class Decision:
         self.reason = reason
         self.token = token
         self.is_authentic = is_authentic
+        self.score = 0
+        self.rule = ""
+        self.persons = 1
+        self.wanted = 1
+        self.wait_s = 0
+        self.is_duress = False
 
 
 def granted(token: "Token") -> Decision:
@@ -57,10 +66,10 @@ def denied(reason: int, token: "Token | None" = None, is_authentic: bool = False
 
 
 def is_grant(decision: Decision) -> bool:
-    """Tell whether `decision` lets the strike move: verdict, reason and authenticity must all say so."""
+    """Tell whether `decision` lets the strike move: verdict, reason, authenticity and persons must all say so."""
     if decision.verdict != GRANT or decision.reason != reasons.GRANTED:
         return False
-    if decision.is_authentic is not True:
+    if decision.is_authentic is not True or decision.persons < decision.wanted:
         return False
     return (decision.verdict ^ DENY) == _ALL_BITS
 

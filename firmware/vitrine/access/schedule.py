@@ -2,10 +2,12 @@
 
 `Zone` reads a POSIX TZ text with its rule (IEEE Std 1003.1 section 8.3, with the hours of RFC 9636 section 3.3.1:
 -167 to 167). A daylight saving name without a rule is refused: its meaning is left to the implementation.
-`is_open` knows the windows of SPEC.md section 2, claim -70001.
+`Calendar` knows the windows of SPEC.md section 2, claim -70001, and the holidays of section 6.1.
 """
 
 from micropython import const
+
+from ..codec import cbor
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
     Rule = tuple[int, int, int, int, int]  # kind, month or day, week, weekday, second of the day
 
 MAX_ZONE_SIZE = const(48)
-MINUTES_PER_DAY = const(1440)
+HOLIDAY = const(128)
 
+_MINUTES_PER_DAY = const(1440)
+_ALL_DAYS = const(255)
 _DAY_S = const(86400)
 _HOUR_S = const(3600)
 _DEFAULT_CHANGE_S = const(7200)  # 02:00
@@ -23,7 +27,6 @@ _MAX_OFFSET_HOURS = const(24)
 _MAX_CHANGE_HOURS = const(167)
 _FAR_S = const(1 << 60)
 _THURSDAY = const(4)  # 1970-01-01, with Sunday = 0
-_SATURDAY_BIT = const(64)
 
 _MONTH_RULE = const(0)
 _JULIAN_RULE = const(1)  # never counts 29 February
@@ -89,20 +92,60 @@ class Zone:
         self._until_s = until_s
 
 
-def is_open(windows: "Iterable[Sequence[int]]", weekday_bit: int, minute: int) -> bool:
-    """Tell whether a local time lies within one of `windows`: [days mask, start minute, end minute].
+class Calendar:
+    """The local dates of a zone, some of which are holidays: list of [day, n], n days from this one on.
 
-    The end is exclusive; a window that ends at or before its start runs over midnight, and belongs to the days it
-    starts on.
+    A day is a local date, counted from 1970-01-01.
     """
-    yesterday_bit = weekday_bit >> 1 or _SATURDAY_BIT
-    for days, start, end in windows:
-        if start < end:
-            if days & weekday_bit and start <= minute < end:
+
+    def __init__(self, zone: Zone, holidays: "Iterable[Sequence[int]]") -> None:
+        self._zone = zone
+        self._holidays = holidays
+
+    def day_bit(self, day: int) -> int:
+        """Return the bit of a day in windows: Sunday 1 ... Saturday 64, or HOLIDAY in its place."""
+        for first, count in self._holidays:
+            if first <= day < first + count:
+                return HOLIDAY
+        return 1 << (day + _THURSDAY) % 7
+
+    def is_open(self, windows: "Iterable[Sequence[int]]", unix_s: int) -> bool:
+        """Tell whether `unix_s` lies within one of `windows`: [days mask, start minute, end minute], local time.
+
+        The end is exclusive; a window that ends at or before its start runs over midnight, and belongs to the days it
+        starts on.
+        """
+        local_s = unix_s + self._zone.offset_s(unix_s)
+        minute = local_s % _DAY_S // 60
+        today = self.day_bit(local_s // _DAY_S)
+        yesterday = self.day_bit(local_s // _DAY_S - 1)
+        for days, start, end in windows:
+            if start < end:
+                if days & today and start <= minute < end:
+                    return True
+            elif (days & today and minute >= start) or (days & yesterday and minute < end):
                 return True
-        elif (days & weekday_bit and minute >= start) or (days & yesterday_bit and minute < end):
-            return True
-    return False
+        return False
+
+
+def parse_windows(value: object, low: int, high: int) -> "list[list[int]]":
+    """Return decoded CBOR as `low` to `high` windows; raise ValueError for anything else."""
+    if not cbor.is_array(value) or not low <= len(value) <= high:
+        raise ValueError("windows")
+    for window in value:
+        if not cbor.is_array(window) or len(window) != 3:
+            raise ValueError("window")
+        days, start, end = window
+        if not _is_whole(days, 1, _ALL_DAYS) or not _is_whole(start, 0, _MINUTES_PER_DAY):
+            raise ValueError("window")
+        if not _is_whole(end, 0, _MINUTES_PER_DAY):
+            raise ValueError("window")
+    return value
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    # `type`, because True is an int in CPython
+    return type(value) is int and low <= value <= high
 
 
 class _Text:

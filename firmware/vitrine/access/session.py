@@ -9,6 +9,7 @@ from ..codec import cbor, cose
 from ..crypto.ed25519 import DENY, GRANT
 from . import reasons
 from .decision import accepted, denied
+from .ticks import ticks_diff
 from .token import Token, TokenError
 
 TYPE_CHECKING = const(0)
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .decision import Decision
-    from .policy import Policy
+    from .policy import Instant, Policy
 
 NONCE_SIZE = const(16)
 NONCE_LIFETIME_MS = const(10_000)  # longer, and a proof that leaked could be carried to the lock at leisure
@@ -25,8 +26,6 @@ PROOF_CONTEXT = "vitrine/1"
 
 _UNVERIFIED = const(0)
 _ALL_BITS = const(0x3FFFFFFF)  # GRANT ^ DENY
-_TICKS_HALF = const(0x20000000)
-_TICKS_MASK = const(0x3FFFFFFF)
 
 
 class VerifiedTokens:
@@ -61,7 +60,8 @@ class Session:
 
     verify_holder(public_key, message, signature) -> int verifies under any key: GRANT of crypto.ed25519, or not.
     random_bytes(size) -> bytes must be unpredictable. cache: the lock's VerifiedTokens.
-    nonce: the one that the next act must use, or None.
+    nonce: the one that the next act must use, or None. applied: the sequence of the list of revocations that the last
+    present or act brought and that holds since, or None.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Session:
         self._random_bytes = random_bytes
         self._cache = cache
         self.nonce: "bytes | None" = None
+        self.applied: "int | None" = None
         self._nonce_ms = 0
         self._token: "Token | None" = None
         self._why_no_token = reasons.NO_TOKEN
@@ -91,12 +92,13 @@ class Session:
         self._nonce_ms = now_ms
         return nonce
 
-    def present(self, token_bytes: bytes, reading: "tuple[int, int]") -> "Decision":
+    def present(self, token_bytes: bytes, instant: "Instant", now_ms: int) -> "Decision":
         """Check a token while its user is still confirming; `is_accepted` tells the outcome, which is never a grant.
 
         The token is kept, refused or not, so that its authentic holder can learn the reason from an act.
         """
         self._token = None
+        self.applied = None
         self._issuer_verdict = _UNVERIFIED
         self._why_no_token = reasons.TOKEN_MALFORMED
         try:
@@ -104,25 +106,27 @@ class Session:
         except TokenError:
             return denied(reasons.TOKEN_MALFORMED)
         self._token = token
-        reason = self._policy.check(token, reading)
+        reason = self._policy.check(token, instant)
         if reason != reasons.GRANTED:
             return denied(reason, token)
         if self._verify_token(token) != GRANT:
             return denied(reasons.TOKEN_FORGED, token)
-        return accepted(token)
+        reason = self._revoke(token) or self._policy.admit(token, now_ms)
+        return accepted(token) if reason == reasons.GRANTED else denied(reason, token)
 
-    def act(self, action: int, uv: bool, proof: bytes, now_ms: int, reading: "tuple[int, int]") -> "Decision":
+    def act(self, action: int, uv: bool, proof: bytes, now_ms: int, instant: "Instant") -> "Decision":
         """Decide one act. Uses up the nonce, whatever comes of it, and makes a new one."""
         nonce = self.nonce
         self.nonce = None
-        if nonce is not None and not 0 <= _ticks_diff(now_ms, self._nonce_ms) <= NONCE_LIFETIME_MS:
+        self.applied = None
+        if nonce is not None and not 0 <= ticks_diff(now_ms, self._nonce_ms) <= NONCE_LIFETIME_MS:
             nonce = None
-        decision = self._decide(nonce, action, uv, proof, reading)
+        decision = self._decide(nonce, action, uv, proof, now_ms, instant)
         self.hello(now_ms)
         return decision
 
     def _decide(
-        self, nonce: "bytes | None", action: int, uv: bool, proof: bytes, reading: "tuple[int, int]"
+        self, nonce: "bytes | None", action: int, uv: bool, proof: bytes, now_ms: int, instant: "Instant"
     ) -> "Decision":
         token = self._token
         if token is None:
@@ -147,7 +151,11 @@ class Session:
             return denied(reasons.PROOF_FORGED, token)
         if self._verify_token(token) != GRANT:
             return denied(reasons.TOKEN_FORGED, token)
-        decision = self._policy.decide(token, action, uv, reading)
+        reason = self._revoke(token)
+        if reason == reasons.GRANTED:
+            decision = self._policy.decide(token, action, uv, instant, now_ms)
+        else:
+            decision = denied(reason, token, True)
         # asked again, by other operations: a fault that skips one branch above must not open the lock
         if holder_verdict ^ DENY == _ALL_BITS and self._issuer_verdict ^ DENY == _ALL_BITS:
             return decision
@@ -164,10 +172,13 @@ class Session:
             self._issuer_verdict = verdict
         return self._issuer_verdict
 
-
-def _ticks_diff(later_ms: int, earlier_ms: int) -> int:
-    """Return later - earlier of two time.ticks_ms() values, which wrap at 2**30 on 32-bit boards.
-
-    Right within 6 days either way; a connection ends after 15 s. 2**30 also divides the 64-bit unix port's period.
-    """
-    return ((later_ms - earlier_ms + _TICKS_HALF) & _TICKS_MASK) - _TICKS_HALF
+    def _revoke(self, token: Token) -> int:
+        """Take what a verified token revokes; return GRANTED, or why it must be refused for it."""
+        # asked again, by another operation: what a forged token revoked would stay so
+        if self._issuer_verdict ^ DENY != _ALL_BITS:
+            return reasons.FAULT
+        reason = self._policy.revoke(token)
+        if reason == reasons.GRANTED and token.revokes is not None:
+            self.applied = token.revokes[1]
+        # known already, or waiting for another list: neither is the token's fault
+        return reasons.GRANTED if reason in (reasons.SEQUENCE_STALE, reasons.SEQUENCE_GAP) else reason

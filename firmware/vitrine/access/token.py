@@ -8,7 +8,8 @@ from hashlib import sha256
 from micropython import const
 
 from ..codec import cbor, cose
-from .schedule import MINUTES_PER_DAY
+from .revocation import parse_entries
+from .schedule import parse_windows
 from .scopes import parse_scopes
 
 TYPE_CHECKING = const(0)
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 MAX_SIZE = const(512)
 KID_SIZE = const(8)
-MAX_USES = const(1000)  # fits the two bytes of a count in SPEC.md section 5
 
 _ISS = const(1)
 _SUB = const(2)
@@ -28,17 +28,26 @@ _IAT = const(6)
 _CTI = const(7)
 _CNF = const(8)
 _SCOPE = const(9)
+_CNONCE = const(39)
+_EXI = const(40)
 _WINDOWS = const(-70001)
 _UV = const(-70002)
 _USES = const(-70003)
 _PERSONS = const(-70004)
 _REF = const(-70005)
-_KNOWN = (_ISS, _SUB, _AUD, _EXP, _NBF, _IAT, _CTI, _CNF, _SCOPE, _WINDOWS, _UV, _USES, _PERSONS, _REF)
+_REVOKE = const(-70006)
+_DURESS = const(-70007)
+_KNOWN = (_ISS, _SUB, _AUD, _EXP, _NBF, _IAT, _CTI, _CNF, _SCOPE, _CNONCE, _EXI)
+_KNOWN += (_WINDOWS, _UV, _USES, _PERSONS, _REF, _REVOKE, _DURESS)
 
 _MAX_TEXT = const(32)
 _MAX_AUDIENCES = const(8)
 _MAX_WINDOWS = const(32)
-_ALL_DAYS = const(127)
+_MAX_USES = const(1000)
+_MAX_EXI_S = const(86400)
+_MAX_SEQUENCE = const(0xFFFFFFFF)
+_CNONCE_SIZE = const(16)
+_SEQUENCE_SIZE = const(8)  # of the cti of a token with exi
 
 # COSE_Key members and values, RFC 9053 section 7.2
 _COSE_KEY = const(1)
@@ -57,9 +66,11 @@ class TokenError(ValueError):
 class Token:
     """The claims of one token, as presented: well-formed, but not verified.
 
-    kid, hash, holder_key: bytes. issuer_name: str or None. audiences: list of str. not_before, exp: Unix seconds.
-    cti, sub, ref: bytes, the last two or None. scopes: mask of scopes.py. windows: list of [days, start, end], may be
-    empty. needs_uv: bool. uses: int or None. persons: 1 to 3. signature: 64 bytes.
+    kid, hash, holder_key: bytes. issuer_name: str or None. audiences: list of str. scopes: mask of scopes.py.
+    cti, sub, cnonce, ref: bytes, all but the first or None. Either exp, Unix seconds, or exi, seconds, is not None.
+    not_before: Unix seconds; None only with exi. issued: iat, or nbf in its place, or None.
+    windows: list of [days, start, end], may be empty. needs_uv, is_duress: bool. uses: int or None. persons: 1 to 3.
+    revokes: (previous, sequence, entries of revocation.py) or None. signature: 64 bytes.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -96,19 +107,28 @@ class Token:
         self.issuer_name = _text(claims[_ISS]) if _ISS in claims else None
         self.sub = _bytes(claims[_SUB], 1, 16) if _SUB in claims else None
         self.audiences = _audiences(claims.get(_AUD))
-        self.exp = _unsigned(claims.get(_EXP))
-        issued = _unsigned(claims[_IAT]) if _IAT in claims else None
-        self.not_before = _unsigned(claims.get(_NBF, issued))
-        self.cti = _bytes(claims.get(_CTI), 8, 16)
+        self.exp = _unsigned(claims[_EXP]) if _EXP in claims else None
+        self.exi = _whole(claims[_EXI], 1, _MAX_EXI_S) if _EXI in claims else None
+        if (self.exp is None) == (self.exi is None):
+            raise TokenError("either exp or exi")
+        nbf = _unsigned(claims[_NBF]) if _NBF in claims else None
+        iat = _unsigned(claims[_IAT]) if _IAT in claims else None
+        self.issued = nbf if iat is None else iat
+        # with exi, iat only says when: the lock may not know the time
+        self.not_before = nbf if nbf is not None or self.exi is not None else _unsigned(iat)
+        self.cnonce = None
+        if _CNONCE in claims or self.exi is not None:
+            self.cnonce = _bytes(claims.get(_CNONCE), _CNONCE_SIZE, _CNONCE_SIZE)
+        self.cti = _bytes(claims.get(_CTI), 8, 16 if self.exi is None else _SEQUENCE_SIZE)
         self.holder_key = _holder_key(claims.get(_CNF))
         self.scopes = parse_scopes(claims.get(_SCOPE))
-        self.windows = _windows(claims[_WINDOWS]) if _WINDOWS in claims else []
-        self.needs_uv = claims.get(_UV, False)
-        if _UV in claims and self.needs_uv is not True:
-            raise TokenError("uv")
-        self.uses = _whole(claims[_USES], 1, MAX_USES) if _USES in claims else None
+        self.windows = parse_windows(claims[_WINDOWS], 1, _MAX_WINDOWS) if _WINDOWS in claims else []
+        self.needs_uv = _flag(claims, _UV)
+        self.uses = _whole(claims[_USES], 1, _MAX_USES) if _USES in claims else None
         self.persons = _whole(claims.get(_PERSONS, 1), 1, 3)
         self.ref = _bytes(claims[_REF], 1, 32) if _REF in claims else None
+        self.revokes = _revokes(claims[_REVOKE]) if _REVOKE in claims else None
+        self.is_duress = _flag(claims, _DURESS)
 
 
 def _bytes(value: object, low: int, high: int) -> bytes:
@@ -154,13 +174,16 @@ def _holder_key(value: object) -> bytes:
     return _bytes(key.get(_X), _KEY_SIZE, _KEY_SIZE)
 
 
-def _windows(value: object) -> "list[list[int]]":
-    if not cbor.is_array(value) or not 0 < len(value) <= _MAX_WINDOWS:
-        raise TokenError("windows")
-    for window in value:
-        if not cbor.is_array(window) or len(window) != 3:
-            raise TokenError("window")
-        _whole(window[0], 1, _ALL_DAYS)
-        _whole(window[1], 0, MINUTES_PER_DAY)
-        _whole(window[2], 0, MINUTES_PER_DAY)
-    return value
+def _flag(claims: "dict[Any, Any]", key: int) -> bool:
+    if key not in claims:
+        return False
+    if claims[key] is not True:
+        raise TokenError("flag")
+    return True
+
+
+def _revokes(value: object) -> "tuple[int, int, Any]":
+    if not cbor.is_array(value) or len(value) != 3:
+        raise TokenError("revoke")
+    previous, sequence, entries = value
+    return _whole(previous, 0, _MAX_SEQUENCE), _whole(sequence, 1, _MAX_SEQUENCE), parse_entries(entries)
