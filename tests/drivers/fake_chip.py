@@ -26,6 +26,7 @@ class Chip:
         self.inputs = {}
         self.handlers = {}
         self.tones = {}
+        self.mv = {}  # pin number -> voltage, or None: the converter does not answer
         Chip.now = self
 
     def ticks_ms(self):
@@ -49,6 +50,7 @@ class Chip:
 class Pin:
     IN = 1
     OUT = 3
+    PULL_DOWN = 1
     PULL_UP = 2
     IRQ_RISING = 1
     IRQ_FALLING = 2
@@ -61,7 +63,8 @@ class Pin:
             assert value == 0 and pull is None, "an output starts low"
             Chip.now.driver[self.number] = 0
         else:
-            assert mode == self.IN and pull == self.PULL_UP and value is None
+            assert mode == self.IN and pull in (self.PULL_UP, self.PULL_DOWN) and value is None
+            Chip.now.inputs.setdefault(self.number, 1 if pull == self.PULL_UP else 0)
 
     def value(self, *level):
         if level:
@@ -72,6 +75,21 @@ class Pin:
     def irq(self, *, handler, trigger):
         assert callable(handler) and trigger in (1, 2, 3)
         Chip.now.handlers[self.number] = (self, handler, trigger)
+
+
+class ADC:
+    ATTN_11DB = 3
+
+    def __init__(self, pin, *, atten):
+        assert pin.number in range(32, 40), "ADC2 belongs to the radio"
+        assert atten == self.ATTN_11DB and pin.number not in Chip.now.handlers, "an analog pin raises no interrupts"
+        self.number = pin.number
+
+    def read_uv(self):
+        mv = Chip.now.mv[self.number]
+        if mv is None:
+            raise OSError(116)
+        return min(mv, 3130) * 1000
 
 
 class RMT:
@@ -188,6 +206,7 @@ def install():
     """Put `machine` and `esp32` in place for the drivers that are imported after this."""
     machine = _Module()
     machine.Pin = Pin
+    machine.ADC = ADC
     machine.PWM = PWM
     machine.WDT = WDT
     esp32 = _Module()

@@ -11,15 +11,34 @@ from fake_chip import Chip, Pin  # noqa: E402
 
 from support import choices, given, ints, lists, tuples  # noqa: E402
 from support.virtual_time import VirtualTime  # noqa: E402
+from vitrine.door import states  # noqa: E402
 from vitrine.drivers.inputs import Inputs  # noqa: E402
 
 DPS, REX = 33, 32
+BANDS = (300, 1500, 2700)
+SHORTED, CLOSED, OPEN, CUT = 0, 1, 2, 3
+MV = {SHORTED: 20, CLOSED: 1050, OPEN: 2380, CUT: 3130}
 
 
 def new(dps=0, rex=1, debounce_ms=30):
     chip = Chip()
     chip.inputs = {DPS: dps, REX: rex}
     return chip, Inputs(Pin(DPS), Pin(REX), debounce_ms, chip.ticks_ms)
+
+
+def new_line(level=CLOSED, debounce_ms=30):
+    chip = Chip()
+    chip.mv[DPS] = MV[level]
+    return chip, Inputs(Pin(DPS), Pin(REX), debounce_ms, chip.ticks_ms, BANDS)
+
+
+def settle(chip, inputs, ms=100):
+    """Poll for so long; return how often something changed."""
+    changes = 0
+    for _ in range(ms):
+        changes += inputs.poll()
+        chip.ms += 1
+    return changes
 
 
 def test_polarity():
@@ -173,3 +192,95 @@ def test_in_the_end_what_is_said_is_what_is(changes):
         chip.ms += 1
     assert inputs.door_closed == (chip.inputs[DPS] == 0)
     assert inputs.rex_pressed == (chip.inputs[REX] == 0)
+
+
+def test_a_contact_is_open_or_closed_and_nothing_else():
+    chip, inputs = new()
+    assert inputs.switch == states.SWITCH_CLOSED == CLOSED
+    chip.set_input(DPS, 1)
+    settle(chip, inputs)
+    assert inputs.switch == states.SWITCH_OPEN == OPEN
+
+
+def test_the_bands_of_a_line():
+    edges = [(0, SHORTED), (299, SHORTED), (300, CLOSED), (1499, CLOSED), (1500, OPEN), (2699, OPEN), (2700, CUT)]
+    for mv, wanted in edges + [(3300, CUT), (None, CUT)]:
+        chip, inputs = new_line()
+        chip.mv[DPS] = mv
+        assert settle(chip, inputs) == (wanted != CLOSED)
+        assert inputs.switch == wanted and inputs.door_closed == (wanted == CLOSED), mv
+    assert (states.SWITCH_SHORTED, states.SWITCH_CUT) == (SHORTED, CUT)
+
+
+def test_a_line_is_debounced_from_every_level_to_every_level():
+    for before in MV:
+        for after in MV:
+            if before == after:
+                continue
+            chip, inputs = new_line(before)
+            chip.mv[DPS] = MV[after]
+            for _ in range(30):
+                assert not inputs.poll() and inputs.switch == before
+                chip.ms += 1
+            assert inputs.poll() and inputs.switch == after
+            # and a blip back is none
+            chip.mv[DPS] = MV[before]
+            inputs.poll()
+            chip.ms += 10
+            chip.mv[DPS] = MV[after]
+            assert settle(chip, inputs) == 0 and inputs.switch == after
+
+
+def test_chatter_on_a_line_cannot_hide_that_it_is_not_closed():
+    for period in range(1, 70):
+        chip, inputs = new_line()
+        seen = None
+        for ms in range(200):
+            chip.mv[DPS] = (MV[CLOSED], MV[OPEN], MV[CLOSED], MV[CUT])[(1 + ms // period) % 4]
+            inputs.poll()
+            if not inputs.door_closed and seen is None:
+                seen = ms
+            chip.ms += 1
+        assert seen is not None and seen <= 60, (period, seen)
+
+
+def test_new_settings_hold_at_once():
+    chip, inputs = new(debounce_ms=200)
+    inputs.configure(10, BANDS)  # bands for a contact: not before the next start
+    chip.set_input(DPS, 1)
+    inputs.poll()
+    chip.ms += 10
+    assert inputs.poll() and not inputs.door_closed
+    chip, inputs = new_line(debounce_ms=200)
+    inputs.configure(10, (100, 500, 2000))
+    inputs.poll()
+    chip.ms += 10
+    assert inputs.poll() and inputs.switch == OPEN
+    inputs.configure(30, None)
+    assert inputs.switch == OPEN and not inputs.poll()
+
+
+def test_an_open_line_is_seen_within_250_ms():
+    for debounce_ms in (5, 30, 100, 200):
+        for at_ms in range(500, 700, 13):
+            time = VirtualTime()
+            chip, _ = new_line()
+            inputs = Inputs(Pin(DPS), Pin(REX), debounce_ms, lambda time=time: time.now_ms & (2**30 - 1), BANDS)
+
+            async def main(time=time, chip=chip, inputs=inputs, at_ms=at_ms):
+                start_ms = time.now_ms
+
+                async def world():
+                    await asyncio.sleep_ms(at_ms)
+                    chip.mv[DPS] = MV[OPEN]
+
+                happening = asyncio.create_task(world())
+                while time.now_ms - start_ms < 1500:
+                    await inputs.changed(1000)
+                    if inputs.poll():
+                        return time.now_ms - start_ms - at_ms
+                await happening
+                return None
+
+            seen_ms = time.run(main())
+            assert seen_ms is not None and 0 < seen_ms <= 250, (debounce_ms, at_ms, seen_ms)

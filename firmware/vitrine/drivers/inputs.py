@@ -1,12 +1,11 @@
 """The door position switch (DPS) and the exit button (REX): pins in, debounced facts out.
 
-Both are contacts to ground against a pull-up: a closed contact reads 0. DPS closed = door closed, so a cut wire reads
-as an open door, never as a closed one. Whoever reads `door_closed` and `rex_pressed` knows nothing of polarity.
+Both are contacts to ground against a pull-up. DPS closed = door closed, so a cut wire reads as an open door, never as a
+closed one; with end-of-line resistors (dps_mode 1) a cut line and a shorted one are told apart from both. Whoever reads
+`door_closed` and `rex_pressed` knows nothing of polarity.
 
-The first sign of a change starts the debounce time; from its end on, the first reading that differs is taken, and only
-a contact that was then quiet for as long is said not to have changed. So the delay is bounded whatever the contact does
-in between: no chatter, at any rhythm, hides an opening. An interrupt only leaves a mark and wakes the reader; the
-levels are read again without one, so that a lost edge is made good, debouncing included, within 200 ms.
+An interrupt only leaves a mark and wakes the reader; the levels are read again without one, so that a lost edge is made
+good, debouncing included, within 200 ms. An analog line has no interrupt and lives on the reading again.
 """
 
 import asyncio
@@ -14,75 +13,40 @@ import asyncio
 from machine import Pin
 from micropython import const
 
-from vitrine.door.ticks import ticks_diff
+from .contacts import Contact, Line
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .contacts import Bands
+
 _SEEN_WITHIN_MS = const(200)
 _REREAD_MIN_MS = const(20)
 
 
-class _Contact:
-    """One debounced contact to ground. is_closed: the level that was taken last."""
-
-    def __init__(self, pin: Pin, debounce_ms: int, flag: "asyncio.ThreadSafeFlag") -> None:
-        self._pin = pin
-        self._debounce_ms = debounce_ms
-        self._flag = flag
-        self._moved = bytearray(1)
-        self._since_ms: "int | None" = None  # when it began to be unsteady, or None
-        self._moved_ms = 0  # when it was last seen to move
-        pin.init(Pin.IN, Pin.PULL_UP)
-        # what stands at power-up is a state, not an event: a button held at boot opens nothing
-        self.is_closed = pin.value() == 0
-        pin.irq(handler=self._on_edge, trigger=Pin.IRQ_FALLING | Pin.IRQ_RISING)
-
-    def _on_edge(self, _pin: Pin) -> None:
-        """Interrupt handler: allocates nothing, decides nothing."""
-        self._moved[0] = 1
-        self._flag.set()
-
-    def poll(self, now_ms: int) -> bool:
-        """Read the contact; return True if is_closed has changed."""
-        has_moved = self._moved[0]
-        self._moved[0] = 0
-        differs = (self._pin.value() == 0) != self.is_closed
-        if has_moved or differs:
-            self._moved_ms = now_ms
-            if self._since_ms is None:
-                self._since_ms = now_ms
-        if self._since_ms is None:
-            return False
-        if differs and self._age(self._since_ms, now_ms):
-            self._since_ms = None
-            self.is_closed = not self.is_closed
-            return True
-        if self._age(self._moved_ms, now_ms):
-            self._since_ms = None
-        return False
-
-    def rest_ms(self, now_ms: int) -> "int | None":
-        """Return how long until poll() may have something to say, or None while the contact is steady."""
-        if self._since_ms is None:
-            return None
-        start_ms = self._moved_ms if self._age(self._since_ms, now_ms) else self._since_ms
-        return max(0, self._debounce_ms - ticks_diff(now_ms, start_ms))
-
-    def _age(self, start_ms: int, now_ms: int) -> bool:
-        return ticks_diff(now_ms, start_ms) >= self._debounce_ms
-
-
 class Inputs:
-    """Inputs(dps, rex, debounce_ms, ticks_ms): `dps` and `rex` are machine.Pin objects."""
+    """Inputs(dps, rex, debounce_ms, ticks_ms, bands): `dps` and `rex` are machine.Pin objects.
 
-    def __init__(self, dps: Pin, rex: Pin, debounce_ms: int, ticks_ms: "Callable[[], int]") -> None:
+    bands: None for a contact at `dps`; else millivolts (short, closed, open) of a line with end-of-line resistors, and
+    `dps` is a pin of ADC1.
+    """
+
+    def __init__(
+        self, dps: Pin, rex: Pin, debounce_ms: int, ticks_ms: "Callable[[], int]", bands: "Bands | None" = None
+    ) -> None:
         self._ticks_ms = ticks_ms
-        self._reread_ms = max(_REREAD_MIN_MS, _SEEN_WITHIN_MS - debounce_ms)
         self._flag = asyncio.ThreadSafeFlag()
-        self._dps = _Contact(dps, debounce_ms, self._flag)
-        self._rex = _Contact(rex, debounce_ms, self._flag)
+        self._dps = Contact(dps, debounce_ms, self._flag) if bands is None else Line(dps, debounce_ms, bands)
+        self._rex = Contact(rex, debounce_ms, self._flag)
+        self.configure(debounce_ms, bands)
+
+    def configure(self, debounce_ms: int, bands: "Bands | None") -> None:
+        """Take other settings, at once; whether there are bands stays as it was at the start."""
+        self._reread_ms = max(_REREAD_MIN_MS, _SEEN_WITHIN_MS - debounce_ms)
+        self._dps.debounce_ms = self._rex.debounce_ms = debounce_ms
+        if bands is not None and isinstance(self._dps, Line):
+            self._dps.bands = bands
 
     @property
     def door_closed(self) -> bool:
@@ -92,8 +56,13 @@ class Inputs:
     def rex_pressed(self) -> bool:
         return self._rex.is_closed
 
+    @property
+    def switch(self) -> int:
+        """Where the door switch's line is: states.SWITCH_*."""
+        return self._dps.level
+
     def poll(self) -> bool:
-        """Read both contacts; return True if door_closed or rex_pressed has changed."""
+        """Read both; return True if door_closed, switch or rex_pressed has changed."""
         now_ms = self._ticks_ms()
         door_changed = self._dps.poll(now_ms)
         return self._rex.poll(now_ms) or door_changed
