@@ -31,8 +31,8 @@ def test_the_table_is_the_specs():
     names = NAMES.split(" ")
     for key, (name, default, least, most, since) in ROWS_OF_SPEC.items():
         assert names[key - 1] == name
-        assert struct.unpack_from(">BIII", ROWS, 13 * (key - 1)) == (since, default, least, most)
-    assert len(names) == LAST and len(ROWS) == 13 * LAST
+        assert struct.unpack_from(">BIHI", ROWS, 11 * (key - 1)) == (since, default, least, most)
+    assert len(names) == LAST and len(ROWS) == 11 * LAST
 
 
 def test_defaults():

@@ -14,7 +14,7 @@ TABLE = FIRMWARE / "vitrine" / "door" / "settings_table.py"
 SPEC = FIRMWARE / "SPEC.md"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 
-ROW = ">BIII"  # since, default, least, most: each setting is a whole number of 32 bits
+ROW = ">BIHI"  # since, default, least, most: each setting is a whole number of 32 bits
 
 
 def names() -> str:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # in the order of their keys, from 1
 NAMES = (
 {names()})
-# for each: since (1 byte), default, least, most (4 bytes each)
+# for each: since (1 byte), default (4), least (2), most (4)
 ROWS = (
 {rows()})
 '''

@@ -17,8 +17,8 @@ else:
 # A bolt reported home before the debounced door switch has spoken would turn a late exit into a forced entry.
 _SETTLE_BEYOND_DEBOUNCE_MS = const(100)
 
-_ROW = ">III"  # default, least, most, after the byte `since`
-_ROW_SIZE = const(13)
+_ROW = ">IHI"  # default, least, most, after the byte `since`
+_ROW_SIZE = const(11)
 
 
 class SettingsError(ValueError):
@@ -35,17 +35,17 @@ class Settings(Fields):
         for key in differing:
             # a lock refuses what it does not know. bool is an int to isinstance, and True a key equal to 1
             if type(key) is not int or not 1 <= key <= len(names):
-                raise SettingsError("unknown setting")
+                raise SettingsError("unknown")
         for i in range(len(names)):
             default, least, most = struct.unpack_from(_ROW, ROWS, _ROW_SIZE * i + 1)
             value: "Any" = differing.get(i + 1, default)
             if type(value) is not int or not least <= value <= most:
-                raise SettingsError("setting %d out of bounds" % (i + 1))
+                raise SettingsError("setting %d" % (i + 1))
             setattr(self, names[i], value)
         if not self.dps_short_mv < self.dps_closed_mv < self.dps_open_mv:
-            raise SettingsError("the bands of the door switch do not ascend")
+            raise SettingsError("bands")
         if self.lockout_max_s < self.lockout_s:
-            raise SettingsError("the longest lock-out is below the first")
+            raise SettingsError("lock-out")
 
     @property
     def settle_ms(self) -> int:
