@@ -3,10 +3,11 @@
 import asyncio
 
 from support.virtual_time import VirtualTime
-from vitrine.app.sync import AHEAD_MAX, DOWN, RECEIVED, SENT, UP, Pause, Sync
+from vitrine.app.sync import AHEAD_MAX, COMMAND, DOWN, RECEIVED, RETAINED, SENT, UP, Pause, Sync
 from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, STALE
 
 MASK = 2**30 - 1
+STATE = b'{"lock": "Locked", "door": "DoorClosed", "time": "trusted", "scenario": "normal", "alarms": []}'
 
 
 class Outbox:
@@ -39,6 +40,7 @@ class Link:
 
     heartbeat_s = 300
     asked = 0
+    is_full = False
 
     def __init__(self, lab):
         self.lab = lab
@@ -61,6 +63,8 @@ class Link:
         return self.room > 0
 
     def send(self, suffix, payload, is_retained):
+        if self.is_full:
+            return False
         self.lab.sent.append((self.lab.now(), suffix, payload, is_retained))
         return True
 
@@ -76,6 +80,18 @@ class Link:
         return self.events.pop(0) if self.events else None
 
 
+class Result:
+    """Of commands.execute: the envelope says what comes of it."""
+
+    id = b"command1"
+
+    def __init__(self, envelope):
+        self.is_authentic = envelope != b"junk"
+        self.reason = {b"done": 0, b"time": 0, b"gap": 29, b"odd": 77}.get(envelope, 31)
+        self.is_done = self.reason == 0
+        self.sequence = None if envelope == b"time" else 7
+
+
 class Lab:
     def __init__(self, random=0):
         self.time = VirtualTime()
@@ -87,7 +103,12 @@ class Lab:
         self.link = Link(self)
         self.random = random
         self.is_busy = False
-        self.sync = Sync(self.journal, self.link, self, self, self, self.draw)
+        self.alarms = ()
+        self.name = "normal"  # the scenario's
+        self.commands = []
+        self.cost_ms = 0
+        self.issued = 0
+        self.sync = Sync(self.journal, self.link, self, self, self, self.draw, self, self, self)
 
     # door and clock
     def ticks_ms(self):
@@ -104,6 +125,17 @@ class Lab:
 
     def record(self, kind, fields):
         self.faults.append((self.now(), fields[15], fields.get(14)))
+
+    def execute(self, envelope, link):
+        assert link == 3
+        self.commands.append((self.now(), envelope))
+        self.time.now_ms += self.cost_ms
+        return Result(envelope)
+
+    def issue(self, now_ms):
+        assert now_ms == self.ticks_ms()
+        self.issued += 1
+        return bytes([self.issued] * 16)
 
     def happen(self, kind, value=None):
         self.link.events.append((kind, value))
@@ -138,7 +170,8 @@ def test_a_connection_begins_with_who_is_there_and_the_head():
     lab.run(story)
     assert [(suffix, payload, retained) for _, suffix, payload, retained in lab.sent] == [
         ("availability", b"online", True),
-        ("state", b'{"lock": "Locked", "door": "DoorClosed", "time": "trusted"}', True),
+        ("state", STATE, True),
+        ("fresh", b'{"cnonce": "%s", "time": "trusted"}' % (b"01" * 16), False),
         ("journal", b"0-0", False),
     ]
     assert lab.link.closed == 1, "ends with its task"
@@ -393,3 +426,175 @@ def test_a_person_at_the_door_comes_first_but_not_for_ever():
         assert lab.journal_messages() == [b"0-1"]
 
     lab.run(story)
+
+
+def of(lab, suffix):
+    return [(at, payload) for at, on, payload, _ in lab.sent if on == suffix]
+
+
+def test_the_state_names_the_scenario_and_the_alarms():
+    lab = Lab()
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(10)
+        lab.name, lab.alarms = "lockdown", (6, 133)
+        lab.sync.wake(None)
+        await asyncio.sleep_ms(10)
+        lab.name, lab.alarms = "passage", (0, 5, 7, 128, 129, 130, 131, 132, 134)
+        lab.sync.wake(None)
+        await asyncio.sleep_ms(10)
+        lab.alarms = (99,)
+        lab.sync.wake(None)
+        await asyncio.sleep_ms(10)
+
+    lab.run(story)
+    texts = [payload.decode() for _, payload in of(lab, "state")]
+    assert '"scenario": "lockdown", "alarms": ["DoorForcedOpen", "BatteryLow"]}' in texts[1]
+    names = "LockJammed FrontEsceutcheonRemoved DoorAjar DoorUnattended SwitchCut SwitchShorted StrikeStuck ExitHeld"
+    names = ", ".join(['"' + name + '"' for name in (names + " BrownoutLoop").split()])
+    assert '"scenario": "passage", "alarms": [' + names + "]}" in texts[2]
+    assert '"alarms": ["99"]}' in texts[3]
+
+
+def test_commands_are_carried_out_at_once_even_while_somebody_is_in_session():
+    lab = Lab()
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(10)
+        lab.is_busy = True
+        await asyncio.sleep_ms(1000)
+        lab.happen(COMMAND, b"done")
+        await asyncio.sleep_ms(10)
+
+    lab.run(story)
+    assert lab.commands == [(1010, b"done")]
+    assert of(lab, "result") == [(1010, b'{"id": "636f6d6d616e6431", "reason": "Granted", "sequence": 7}')]
+
+
+def test_who_signed_is_answered_and_nobody_else():
+    lab = Lab()
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(10)
+        for envelope in (b"junk", b"time", b"gap", b"odd", b"junk"):
+            lab.happen(COMMAND, envelope)
+            await asyncio.sleep_ms(100)
+
+    lab.run(story)
+    assert [payload for _, payload in of(lab, "result")] == [
+        b'{"id": "636f6d6d616e6431", "reason": "Granted"}',
+        b'{"id": "636f6d6d616e6431", "reason": "SequenceGap", "sequence": 7}',
+        b'{"id": "636f6d6d616e6431", "reason": "77", "sequence": 7}',
+    ]
+
+
+def test_every_reason_that_can_be_told_has_its_name():
+    from vitrine.access import reasons
+    from vitrine.app.sync import _REASON_NAMES, _REASONS
+
+    names = _REASON_NAMES.split()
+    for number, name in zip(_REASONS, names):  # noqa: B905 - MicroPython has no strict
+        constant = "".join(["_" + letter if letter.isupper() else letter.upper() for letter in name])[1:]
+        assert getattr(reasons, constant) == number
+    assert len(names) == len(_REASONS) == 12
+
+
+def test_a_retained_command_is_not_looked_at_and_on_record():
+    lab = Lab()
+
+    async def story():
+        lab.happen(UP)
+        lab.happen(RETAINED)
+        await asyncio.sleep_ms(10)
+
+    lab.run(story)
+    assert lab.commands == [] and [detail for _, detail, _ in lab.faults] == ["command:retained"]
+
+
+def test_a_flood_of_junk_leaves_two_thirds_of_the_time_to_the_others_and_the_real_one_gets_through():
+    lab = Lab()
+    lab.cost_ms = 50
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(10)
+        for _ in range(5):
+            lab.happen(COMMAND, b"junk")
+        lab.happen(COMMAND, b"done")
+        await asyncio.sleep_ms(2000)
+
+    lab.run(story)
+    times = [at for at, _ in lab.commands]
+    assert [times[i + 1] - times[i] for i in range(5)] == [150] * 5
+    assert lab.commands[-1][1] == b"done" and times[-1] < 1000
+
+
+def test_a_flood_that_costs_nothing_lets_the_others_run_too():
+    lab = Lab()
+    turns = []
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(10)
+        for _ in range(100):
+            lab.happen(COMMAND, b"junk")
+        for _ in range(50):
+            await asyncio.sleep_ms(1)
+            turns.append(len(lab.commands))
+
+    lab.run(story)
+    assert turns[0] < 5 and turns[-1] >= 40
+
+
+def test_results_wait_for_room_and_do_not_pile_up():
+    lab = Lab()
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(10)
+        lab.link.is_full = True
+        for _ in range(10):
+            lab.happen(COMMAND, b"done")
+        await asyncio.sleep_ms(100)
+        assert len(lab.commands) == 10 and of(lab, "result") == []
+        lab.link.is_full = False
+        lab.happen(SENT)
+        await asyncio.sleep_ms(10)
+
+    lab.run(story)
+    assert len(of(lab, "result")) == 4
+
+
+def test_nonces_go_out_often_while_time_is_untrusted_and_rarely_else():
+    lab = Lab()
+    lab.time_state = 0
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(500_000)
+        lab.time_state = 1
+        lab.sync.wake(None)
+        await asyncio.sleep_ms(30_000_000)
+
+    lab.run(story)
+    told = of(lab, "fresh")
+    assert [at for at, _ in told] == [0, 240_000, 480_000, 480_000 + 21_600_000]
+    assert told[1][1] == b'{"cnonce": "%s", "time": "untrusted"}' % (b"02" * 16)
+    assert lab.issued == 4, "none is made that is not sent"
+
+
+def test_a_nonce_is_told_soon_after_time_was_lost():
+    lab = Lab()
+
+    async def story():
+        lab.happen(UP)
+        await asyncio.sleep_ms(1_000_000)
+        lab.time_state = 0
+        lab.sync.wake(None)
+        await asyncio.sleep_ms(10)
+
+    lab.run(story)
+    assert [at for at, _ in of(lab, "fresh")] == [0, 1_000_000]

@@ -8,11 +8,12 @@ from hashlib import sha256
 
 from vitrine.access.command import Command
 from vitrine.access.provision import Issuer, Provision
+from vitrine.access.reasons import COMMAND_MALFORMED
 from vitrine.access.revocation import Revocations, empty
 from vitrine.access.schedule import Zone
 from vitrine.access.scopes import parse_scopes
 from vitrine.app.commands import Commands
-from vitrine.audit.record import encode
+from vitrine.audit.record import TIME_CHANGE, encode
 from vitrine.codec import cbor
 from vitrine.crypto.ed25519 import DENY, GRANT
 
@@ -190,10 +191,14 @@ class Lab:
         assert now_ms == 99
         return self.age if cnonce == CNONCE else None
 
-    def take(self, unix_s, age_ms):
+    def take(self, unix_s, age_ms, fields):
         if isinstance(self.take_reason, Exception):
             raise self.take_reason
-        self.taken.append((unix_s, age_ms))
+        if type(unix_s) is not int or unix_s < 0:
+            return COMMAND_MALFORMED
+        if self.take_reason == 0:
+            self.taken.append((unix_s, age_ms))
+            self.record(TIME_CHANGE, fields)
         return self.take_reason
 
     def record(self, kind, fields):

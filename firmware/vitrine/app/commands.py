@@ -37,14 +37,13 @@ _LOCKDOWN = const(2)  # of a body of scenario, SPEC.md 6.2
 class Result:
     """What came of a command.
 
-    reason: SPEC.md 3.1. is_authentic: an issuer signed it; nobody else is told anything. value: what the command
-    brings, or None. id: the command's, or None. sequence: the lock's now, or None where the command has none.
+    reason: SPEC.md 3.1. is_authentic: an issuer signed it; nobody else is told anything. id: the command's, or None.
+    sequence: the lock's now, or None where the command has none.
     """
 
     def __init__(self) -> None:
         self.reason = reasons.FAULT
         self.is_authentic = False
-        self.value: "Any" = None
         self.id: "bytes | None" = None
         self.sequence: "int | None" = None
 
@@ -62,8 +61,6 @@ class Result:
             body[3] = self.sequence
         if not self.is_done:
             body[1] = self.reason
-        elif self.value is not None:
-            body[1] = self.value
         return body
 
 
@@ -71,7 +68,7 @@ class Commands:
     """Carries out what the issuers of `provision` sign.
 
     verify_issuer(issuer, message, signature) returns GRANT of crypto.ed25519 if it is signed. clock: instant(),
-    ticks_ms(). freshness: age_ms(cnonce, now_ms). timekeeper: take(unix_s, age_ms). configuration and scenario:
+    ticks_ms(). freshness: age_ms(cnonce, now_ms). timekeeper: take(unix_s, age_ms, fields). configuration and scenario:
     apply(body, sequence), sequence; configuration.changes(before) besides, of its settings.
     """
 
@@ -189,8 +186,10 @@ class Commands:
             return reasons.FAULT
         changes = []
         if command.number == TIME:
-            reason = self._set_time(command)
-        elif command.number == REVOKE:
+            age_ms = self._age_ms(command)  # now: to verify has taken its time
+            # puts it on record itself, with what came of it
+            return reasons.FRESHNESS_MISSING if age_ms is None else self._timekeeper.take(command.body, age_ms, fields)
+        if command.number == REVOKE:
             reason = self._revoke(command)
         elif command.number == CONFIGURE:
             before = self._configuration.settings
@@ -200,20 +199,12 @@ class Commands:
         else:
             reason = self._scenario.apply(command.body, command.sequence)
         if reason == reasons.GRANTED:
-            self._record(r.TIME_CHANGE if command.number == TIME else r.CONFIGURATION_CHANGE, fields)
+            self._record(r.CONFIGURATION_CHANGE, fields)
             for key, text in changes:
                 fields[r.COUNT] = key
                 fields[r.DETAIL] = text
                 self._record(r.CONFIGURATION_CHANGE, fields)
         return reason
-
-    def _set_time(self, command: Command) -> int:
-        if type(command.body) is not int or command.body < 0:
-            return reasons.COMMAND_MALFORMED
-        age_ms = self._age_ms(command)  # now: to verify has taken its time
-        if age_ms is None:
-            return reasons.FRESHNESS_MISSING
-        return self._timekeeper.take(command.body, age_ms)
 
     def _revoke(self, command: Command) -> int:
         body = command.body

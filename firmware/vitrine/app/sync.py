@@ -2,10 +2,12 @@
 
 Owns the order, the retries and the pauses between them. No sockets: `link` carries messages (links.mqtt.MqttLink), no
 flash: `outbox` makes batches and takes acknowledgements (audit.outbox.Outbox). A record is released by the collector's
-authentic acknowledgement alone; that the broker took a message only frees its buffer.
+authentic acknowledgement alone; that the broker took a message only frees its buffer. Commands are judged and carried
+out by app.commands; here they are only taken off the broker, and answered.
 """
 
 import asyncio
+from binascii import hexlify
 
 from micropython import const
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from vitrine.audit.outbox import Outbox
 
+    from .commands import Commands, Result
     from .event_log import EventLog, Record
 
 # What a link tells: (kind, value)
@@ -26,6 +29,8 @@ UP = const(0)  # connected and subscribed
 SENT = const(1)  # the broker has the oldest message
 RECEIVED = const(2)  # value: the bytes of what may be an acknowledgement
 DOWN = const(3)  # value: why, in a word; nothing comes after it
+COMMAND = const(4)  # value: the bytes of what may be a command
+RETAINED = const(5)  # a command that the broker kept: not looked at
 
 AHEAD_MAX = const(3)  # batches sent and not acknowledged: more only costs RAM
 BATCH_MAX = const(2048)  # bytes: each is built without a pause, and is in RAM until the broker has it
@@ -36,11 +41,28 @@ _PAUSE_MAX_MS = const(300_000)
 _STEADY_MS = const(60_000)
 _HOLD_MAX_MS = const(30_000)
 _FOLD_MS = const(600_000)
+_FRESH_UNTRUSTED_MS = const(240_000)  # a nonce is good for 300 s
+_FRESH_MS = const(21_600_000)
+_RESULTS_MAX = const(4)  # that wait for room: who misses one asks again, and learns the sequence
+# Nobody's commands cost a verification each: so many times as long as one has taken, the next one waits.
+_JUNK_REST = const(2)
 _LINK_MQTT = const(3)  # SPEC.md section 7, field 18
 
 _LOCK_STATES = ("NotFullyLocked", "Locked", "Unlocked", "Unlatched")
 _DOOR_STATES = ("DoorOpen", "DoorClosed", "DoorJammed", "DoorForcedOpen", "DoorUnspecifiedError", "DoorAjar")
 _TIME_STATES = ("untrusted", "trusted", "coasting")
+# One text instead of many objects: what a state or a result can name, by number.
+_ALARMS = b"\x00\x05\x06\x07\x80\x81\x82\x83\x84\x85\x86"
+_ALARM_NAMES = (
+    "LockJammed FrontEsceutcheonRemoved DoorForcedOpen DoorAjar DoorUnattended SwitchCut SwitchShorted StrikeStuck "
+    "ExitHeld BatteryLow BrownoutLoop"
+)
+# 0 2 5 8 10 21 27 28 29 30 32 33: what who signed a command can be told (access.reasons)
+_REASONS = b"\x00\x02\x05\x08\x0a\x15\x1b\x1c\x1d\x1e\x20\x21"
+_REASON_NAMES = (
+    "Granted IssuerUnknown Expired ScopeNotAllowed TimeUntrusted Fault FreshnessMissing SequenceStale SequenceGap "
+    "CommandMalformed CommandUnknown StoreFull"
+)
 
 
 class Pause:
@@ -63,10 +85,11 @@ class Pause:
 
 
 class Sync:
-    """Sync(outbox, link, events, door, clock, random_bytes): `run` is its task, `wake` an event sink.
+    """Sync(outbox, link, events, door, clock, random_bytes, commands, freshness, scenario): `run` is its task.
 
-    link: heartbeat_s, open(), close(), wake(), has_room(), send(topic suffix, payload, is_retained) -> bool, and await
-    next(timeout_ms) -> event or None. door: lock_state, door_state. clock: reading(), ticks_ms().
+    `wake` is an event sink. link: heartbeat_s, open(), close(), wake(), has_room(), send(topic suffix, payload,
+    is_retained) -> bool, and await next(timeout_ms) -> event or None. door: lock_state, door_state, alarms (codes).
+    clock: reading(), ticks_ms(). commands: execute(envelope, link) -> Result. freshness: issue(now_ms). scenario: name.
     """
 
     def __init__(
@@ -77,12 +100,18 @@ class Sync:
         door,
         clock,
         random_bytes: "Callable[[int], bytes]",
+        commands: "Commands",
+        freshness,
+        scenario,
     ) -> None:
         self._outbox = outbox
         self._link = link
         self._events = events
         self._door = door
         self._clock = clock
+        self._commands = commands
+        self._freshness = freshness
+        self._scenario = scenario
         self._ticks_ms = clock.ticks_ms
         self._heartbeat_ms = link.heartbeat_s * 1000
         self._reconnect = Pause(_CONNECT_MIN_MS, random_bytes)
@@ -133,6 +162,11 @@ class Sync:
                     self._greet()
                 elif kind == RECEIVED:
                     self._take(value)
+                elif kind == COMMAND:
+                    await self._execute(value)
+                elif kind == RETAINED:
+                    fields = {record.DETAIL: "command:retained", record.LINK: _LINK_MQTT}
+                    self._events.record(record.COMMAND_ERROR, fields)
             wait_ms = self._pump() if self._is_up else _PAUSE_MAX_MS
             self._forged.tend()
 
@@ -152,6 +186,8 @@ class Sync:
         self._resend_ms = None
         self._fresh_ms = None
         self._spoken_ms = 0
+        self._results = []
+        self._fresh_told_ms = None
 
     def _greet(self) -> None:
         """The first messages of a connection."""
@@ -178,11 +214,39 @@ class Sync:
         self._resend.reset()
         self._resend_ms = None if not self._ahead else self._due_in(self._resend.next_ms())
 
+    async def _execute(self, envelope: bytes) -> None:
+        """Have a command carried out now, whoever is in session: one that locks down must hold within a second."""
+        begin_ms = self._ticks_ms()
+        result = self._commands.execute(envelope, _LINK_MQTT)
+        if result.is_authentic and len(self._results) < _RESULTS_MAX:
+            self._results.append(_result_text(result))
+        spent_ms = ticks_diff(self._ticks_ms(), begin_ms)
+        # whoever floods us leaves two thirds of the processor to the others
+        await asyncio.sleep_ms(0 if result.is_done else max(1, _JUNK_REST * spent_ms))
+
+    def _tell_fresh(self, time_state: int) -> int:
+        """Let a time server know a nonce if that is due; return in how many milliseconds the next one is."""
+        period_ms = _FRESH_MS if time_state else _FRESH_UNTRUSTED_MS
+        now_ms = self._ticks_ms()
+        if self._fresh_told_ms is not None:
+            left_ms = period_ms - ticks_diff(now_ms, self._fresh_told_ms)
+            if left_ms > 0:
+                return left_ms
+        cnonce = hexlify(self._freshness.issue(now_ms)).decode()
+        text = '{"cnonce": "%s", "time": "%s"}' % (cnonce, _TIME_STATES[time_state])
+        if self._link.send("fresh", text.encode(), False):
+            self._fresh_told_ms = now_ms
+        return period_ms
+
     def _pump(self) -> int:
         """Send what is due, one batch at most; return in how many milliseconds something may be due again."""
-        shown = self._door.lock_state, self._door.door_state, self._clock.reading()[1]
+        while self._results and self._link.send("result", self._results[0], False):
+            self._results.pop(0)
+        time_state = self._clock.reading()[1]
+        shown = self._door.lock_state, self._door.door_state, time_state, self._scenario.name, self._door.alarms
         if shown != self._shown and self._link.send("state", _state_text(shown), True):
             self._shown = shown
+        fresh_ms = self._tell_fresh(time_state)
         if self._resend_ms is not None and self._left_ms(self._resend_ms) <= 0:
             self._restart()
         if not self._link.has_room():
@@ -198,10 +262,10 @@ class Sync:
             self._send_batch()
         if self._next >= self._outbox.count:
             self._fresh_ms = None
-        return self._rest_ms()
+        return self._rest_ms(fresh_ms)
 
-    def _rest_ms(self) -> int:
-        rest_ms = _PAUSE_MAX_MS
+    def _rest_ms(self, fresh_ms: int) -> int:
+        rest_ms = min(_PAUSE_MAX_MS, fresh_ms)
         if not self._ahead:
             rest_ms = min(rest_ms, self._heartbeat_ms + self._left_ms(self._spoken_ms))
         if self._resend_ms is not None:
@@ -277,7 +341,21 @@ def _never() -> bool:
     return False
 
 
-def _state_text(shown: "tuple[int, int, int]") -> bytes:
-    lock, door, clock = shown
-    text = '{"lock": "%s", "door": "%s", "time": "%s"}'
-    return (text % (_LOCK_STATES[lock], _DOOR_STATES[door], _TIME_STATES[clock])).encode()
+def _state_text(shown: "tuple[int, int, int, str, tuple[int, ...]]") -> bytes:
+    lock, door, clock, scenario, alarms = shown
+    text = '{"lock": "%s", "door": "%s", "time": "%s", "scenario": "%s", "alarms": [%s]}'
+    names = ", ".join(['"' + _name(_ALARMS, _ALARM_NAMES, code) + '"' for code in alarms])
+    return (text % (_LOCK_STATES[lock], _DOOR_STATES[door], _TIME_STATES[clock], scenario, names)).encode()
+
+
+def _result_text(result: "Result") -> bytes:
+    sequence = "" if result.sequence is None else ', "sequence": %d' % result.sequence
+    text = '{"id": "%s", "reason": "%s"%s}'
+    reason = _name(_REASONS, _REASON_NAMES, result.reason)
+    return (text % (hexlify(result.id or b"").decode(), reason, sequence)).encode()
+
+
+def _name(numbers: bytes, names: str, number: int) -> str:
+    """Return the name of `number`, or its digits if this table does not have it."""
+    place = numbers.find(bytes((number,)))
+    return str(number) if place < 0 else names.split(" ")[place]

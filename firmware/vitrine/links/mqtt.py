@@ -18,7 +18,7 @@ import time
 from micropython import const
 from umqtt.simple import MQTTClient, MQTTException
 
-from vitrine.app.sync import DOWN, RECEIVED, SENT, UP
+from vitrine.app.sync import COMMAND, DOWN, RECEIVED, RETAINED, SENT, UP
 
 from .mqtt_wire import Wire, WireError
 
@@ -39,6 +39,8 @@ _BUSY_MS = const(2)  # ... and in the moments after another, when an answer or t
 _MOMENT_MS = const(200)
 _OUT_MAX = const(6)
 _IN_MAX = const(8)
+_COMMANDS_MAX = const(2)  # of those: they are long
+_ACKNOWLEDGEMENT_MAX = const(64)
 _STACK_SIZE = const(16 * 1024)  # mbedTLS's handshake needs about 8 KB of it
 _CONNACK = b"\x20\x02"
 _PID_MAX = const(65_000)
@@ -141,6 +143,15 @@ class _Mailbox:
             self._out.pop(0)
         self.post(SENT, None)
 
+    def wait_for_room(self) -> None:
+        """From the thread: let the loop take its commands first. Who floods us waits, and nothing is lost."""
+        while not self.is_closing:
+            with self._lock:
+                waiting = sum([event[0] == COMMAND for event in self._in])
+                if waiting < _COMMANDS_MAX and len(self._in) < _IN_MAX:
+                    return
+            time.sleep_ms(_BUSY_MS)
+
     def post(self, kind: int, value) -> None:
         """From the thread: tell the loop. A flood from the broker is cut; the end always comes through."""
         with self._lock:
@@ -240,17 +251,26 @@ class MqttLink:
             context.load_cert_chain(settings.certificate, settings.key)
         wire.open(settings.host, settings.port, context, _TCP_MS)
         client = Client(wire, self._client_id, self._topic("availability"), b"offline")
-        expected = self._topic("acknowledgement")
+        acknowledgement = self._topic("acknowledgement")
+        command = self._topic("command")
 
         def received(topic: bytes, payload: bytes) -> None:
-            if topic == expected:
-                mailbox.post(RECEIVED, payload)
+            is_retained = wire.take_retained()
+            if topic == acknowledgement:
+                mailbox.post(RECEIVED, payload if len(payload) <= _ACKNOWLEDGEMENT_MAX else b"")
+            elif topic == command and is_retained:
+                mailbox.post(RETAINED, None)
+            elif topic == command:
+                mailbox.wait_for_room()
+                mailbox.post(COMMAND, payload)
+                wire.begin(_PACKET_MS)  # the broker did not wait, we did
 
         client.set_callback(received)
         wire.begin(_TLS_MS)
         client.greet()
         wire.begin(_PACKET_MS)
-        client.subscribe(expected, 1)
+        client.subscribe(acknowledgement, 1)
+        client.subscribe(command, 1)
         return client
 
     def _serve(self, client: Client, mailbox: _Mailbox) -> None:

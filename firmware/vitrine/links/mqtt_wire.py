@@ -16,8 +16,9 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-READ_MAX = const(64)  # the longest topic we know, or the payload of an acknowledgement
+READ_MAX = const(704)  # the payload of a command: nothing that we hear is longer
 _SKIP_MAX = const(1 << 20)  # of what is longer, so much is read past; then the connection ends
+_RETAIN = const(1)  # bit of a PUBLISH's first byte (MQTT 3.1.1 section 3.3.1.3)
 _PIECES_MAX = const(16)  # single bytes in a row: an endless length field
 _PIECE = const(256)
 _POLL_MS = const(50)  # sleep no longer than this: whoever closes is not kept waiting
@@ -37,6 +38,8 @@ class Wire:
         self._pending = bytearray()
         self._deadline_ms = 0
         self._pieces = 0
+        self._last = _RETAIN
+        self._first = _RETAIN
         self.spoken_ms = 0
         self.heard_ms = 0
 
@@ -113,10 +116,18 @@ class Wire:
         while left:
             left = left[self._read_some(left) :]
         self.heard_ms = time.ticks_ms()
+        if size == 1:
+            self._last = data[0]
         return bytes(data)
 
     def setblocking(self, is_blocking: bool) -> None:
-        """umqtt calls this before and after it waits for a message; the time limits are ours."""
+        """Note where a packet begins: umqtt calls this between its first byte and the rest. Time limits are ours."""
+        self._first = self._last
+
+    def take_retained(self) -> bool:
+        """Tell, once, whether the PUBLISH just read was retained, or may have been: umqtt does not hand that on."""
+        first, self._first = self._first, _RETAIN
+        return bool(first & _RETAIN)
 
     def close(self) -> None:
         """End the connection, whatever state it is in."""
