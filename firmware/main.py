@@ -52,7 +52,7 @@ def build():
     machine.freq(board.CPU_HZ)
     identity = Identity(Blob("vitrine", "provision"))
     provision, settings = identity.provision, identity.settings
-    clock = Clock(machine.RTC(), identity.provisioned_at)
+    clock = Clock(machine.RTC(), identity.provisioned_at, settings)
     events = EventLog(clock)
     if board.trace:
         events.add_sink(board.trace)

@@ -72,6 +72,7 @@ def test_a_clean_firmware(firmware):
         ("app/x.py", "from vitrine.links import ble\n", 1, "app may not import vitrine.links.ble"),
         ("drivers/x.py", "from vitrine.door import fsm\n", 1, "drivers may not import vitrine.door.fsm"),
         ("drivers/x.py", "import vitrine.door.states_of\n", 1, "drivers may not import vitrine.door.states_of"),
+        ("drivers/x.py", "from vitrine.access import token\n", 1, "drivers may not import vitrine.access.token"),
         ("links/x.py", "from vitrine.drivers import rng\n", 1, "links may not import vitrine.drivers.rng"),
         ("app/x.py", "import machine\n", 1, "app may not import machine"),
         ("app/x.py", "from machine import Pin\n", 1, "app may not import machine"),

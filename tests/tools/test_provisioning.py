@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from vitrine.access.provision import ProvisionError as DeviceProvisionError
 from vitrine.access.provision import parse_provision as device_parse
+from vitrine.access.trusted_time import decode_mark
 from vitrine_tools import cbor, provisioning, tokens
 from vitrine_tools.configuration import SETTINGS
 from vitrine_tools.errors import ProvisionError
@@ -200,3 +201,8 @@ def test_the_hint_is_the_specs():
 def test_the_zone_of_a_lock_is_read_alike():
     with pytest.raises(DeviceProvisionError):
         device_parse(cbor.encode({**cbor.decode(RECORD.to_bytes(), 1900), 5: "Europe/Vienna"}))
+
+
+def test_the_mark_of_the_clock_is_what_the_lock_reads():
+    mark = decode_mark(provisioning.trusted_time_mark(1_790_000_000, 250))
+    assert (mark.set_s, mark.error_ms, mark.trim_ms) == (1_790_000_000, 250, 0)

@@ -21,8 +21,12 @@ LAYERS: dict[str, set[str]] = {
     "drivers": set(),
     "links": {"app", "codec"},
 }
-# drivers may know the door's numbers and its tick arithmetic, nothing else of ours
-SHARED = {("drivers", "vitrine.door.states"), ("drivers", "vitrine.door.ticks")}
+# drivers may know the door's numbers, its tick arithmetic and what a clock's mark means, nothing else of ours
+SHARED = {
+    ("drivers", "vitrine.door.states"),
+    ("drivers", "vitrine.door.ticks"),
+    ("drivers", "vitrine.access.trusted_time"),
+}
 
 # modules that touch the world: the packages that may import them
 OUTSIDE = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from . import cbor, names, tokens, when
-from .configuration import NAME_OF_KEY, check_settings
+from .configuration import INITIAL, INITIAL_SCENARIO, NAME_OF_KEY, check_settings
 from .errors import ProvisionError, ToolError
 from .keys import PublicKey
 
@@ -75,10 +75,28 @@ class Provision:
         return data
 
 
-def trusted_time_mark(unix_s: int) -> bytes:
-    """Return what the technician's tool leaves in the RTC's memory when it sets the clock (SPEC.md section 5.1)."""
-    mark = struct.pack(">4sQ", b"VTR1", unix_s)
+def trusted_time_mark(unix_s: int, error_ms: int = 1000) -> bytes:
+    """Return what the technician's tool leaves in the RTC's memory when it sets the clock (SPEC.md section 5.1).
+
+    error_ms: by how much the clock may be wrong then. The computer's own error and the way to the lock: *within 1 s*.
+    """
+    mark = struct.pack(">4sQIi", b"VTR2", unix_s, error_ms, 0)
     return mark + struct.pack(">I", binascii.crc32(mark))
+
+
+def initial_blobs(provision_blob: bytes) -> dict[str, bytes]:
+    """Return the first contents, by name, of what a lock has beside its provisioning record (SPEC.md section 5).
+
+    To be written before the record. ProvisionError if that is none.
+    """
+    kids = [issuer.public_key.kid for issuer in parse(provision_blob).issuers]
+    contents = {
+        "configuration": INITIAL,
+        "scenario": INITIAL_SCENARIO,
+        "revocations": [[kid, 0, 0] for kid in kids],
+        "receipts": [],
+    }
+    return {name: cbor.encode(content) for name, content in contents.items()}
 
 
 def parse(data: bytes) -> Provision:

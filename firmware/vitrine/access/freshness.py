@@ -5,8 +5,6 @@ fill a list, and a reset ends them all. One nonce may serve many statements; whe
 statement sees to it (app.timekeeper; the sequence numbers of commands and tokens).
 """
 
-import struct
-
 from micropython import const
 
 from ..crypto.hmac256 import constant_time_equal, hmac_sha256
@@ -35,7 +33,7 @@ class Freshness:
         self.tick(now_ms)
         if not self._keys or ticks_diff(now_ms, self._keys[0][0]) >= _KEY_MS:
             self._keys.insert(0, (now_ms, self._random_bytes(_KEY_SIZE)))
-        made = struct.pack(">I", now_ms & _TICKS_MASK)
+        made = (now_ms & _TICKS_MASK).to_bytes(4, "big")
         return made + _tag(self._keys[0][1], made)
 
     def age_ms(self, cnonce: bytes, now_ms: int) -> "int | None":
@@ -44,7 +42,7 @@ class Freshness:
         if len(cnonce) != 16:
             return None
         made = cnonce[:4]
-        age_ms = ticks_diff(now_ms, struct.unpack(">I", made)[0])
+        age_ms = ticks_diff(now_ms, int.from_bytes(made, "big"))
         if not 0 <= age_ms <= _MAX_AGE_MS:
             return None
         for _, key in self._keys:
