@@ -190,6 +190,17 @@ class NVS:
     def set_blob(self, key, value):
         NVS.visible[self._key(key)] = bytes(value)
 
+    def get_i32(self, key):
+        value = self.visible.get(self._key(key))
+        if not isinstance(value, int):
+            raise OSError(-0x1102, "ESP_ERR_NVS_NOT_FOUND")
+        return value
+
+    def set_i32(self, key, value):
+        if not -(2**31) <= value < 2**31:
+            raise OverflowError
+        NVS.visible[self._key(key)] = value
+
     def erase_key(self, key):
         if NVS.visible.pop(self._key(key), None) is None:
             raise OSError(-0x1102, "ESP_ERR_NVS_NOT_FOUND")

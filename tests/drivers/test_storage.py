@@ -9,9 +9,9 @@ fake_chip.install()
 import vfs  # noqa: E402
 from fake_chip import NVS  # noqa: E402
 
-from support import blobs, given, raises  # noqa: E402
+from support import blobs, given, ints, raises  # noqa: E402
 from vitrine.drivers.files import Files  # noqa: E402
-from vitrine.drivers.nvs import BLOB_MAX, Blob  # noqa: E402
+from vitrine.drivers.nvs import BLOB_MAX, Blob, Integer  # noqa: E402
 
 
 def test_a_blob_is_durable_when_save_returns():
@@ -60,6 +60,31 @@ def test_any_bytes(data):
     blob = Blob("vitrine", "any")
     blob.save(data)
     assert blob.load() == data
+
+
+@given(ints(0, 2**32 - 1))
+def test_a_number_is_durable_when_save_returns(value):
+    integer = Integer("vitrine", "number")
+    integer.save(value)
+    NVS.cut()
+    assert Integer("vitrine", "number").load() == value
+    integer.save(value + 2**32)
+    assert integer.load() == value
+
+
+def test_a_number_that_is_not_there():
+    assert Integer("vitrine", "none").load() is None
+    kept = NVS.get_i32
+
+    def broken(self, *_):
+        raise OSError(-0x1101)
+
+    NVS.get_i32 = broken
+    try:
+        with raises(OSError):
+            Integer("vitrine", "none").load()
+    finally:
+        NVS.get_i32 = kept
 
 
 class Flash:

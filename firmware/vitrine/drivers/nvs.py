@@ -1,4 +1,4 @@
-"""Blobs in the chip's non-volatile storage (ESP-IDF NVS: wear-levelled, each write is atomic, power cut or not)."""
+"""Blobs and numbers in the chip's non-volatile storage (ESP-IDF NVS: wear-levelled, each write whole or not at all)."""
 
 from esp32 import NVS
 from micropython import const
@@ -41,4 +41,27 @@ class Blob:
         except OSError as error:
             if error.errno != _NOT_FOUND:
                 raise
+        self._nvs.commit()
+
+
+class Integer:
+    """One number of 32 bits, without a sign, of one namespace. Dearer in room than in wear: 32 bytes for each save."""
+
+    def __init__(self, namespace: str, key: str) -> None:
+        self._nvs = NVS(namespace)
+        self._key = key
+
+    def load(self) -> "int | None":
+        """Return what was saved last, or None if nothing was; OSError if the storage cannot be read."""
+        try:
+            return self._nvs.get_i32(self._key) & 0xFFFFFFFF
+        except OSError as error:
+            if error.errno == _NOT_FOUND:
+                return None
+            raise
+
+    def save(self, value: int) -> None:
+        """Make `value` modulo 2**32 durable before returning; OSError if it is not."""
+        # the chip's integers have a sign
+        self._nvs.set_i32(self._key, ((value + 0x80000000) & 0xFFFFFFFF) - 0x80000000)
         self._nvs.commit()
