@@ -62,7 +62,7 @@ def build():
 
     evidence = Evidence(events, open_journal, identity.lock_id)
     strike = Strike(machine.Pin(board.STRIKE), settings.pull_ms, settings.hold_duty_pct, clock.ticks_ms)
-    inputs = Inputs(machine.Pin(board.DPS), machine.Pin(board.REX), settings.debounce_ms, clock.ticks_ms)
+    inputs = Inputs(machine.Pin(board.DPS), machine.Pin(board.REX), settings, clock.ticks_ms)
     events.record(START, {COUNT: machine.reset_cause()})
     if identity.trouble:
         events.record(FAULT, {DETAIL: identity.trouble})

@@ -7,6 +7,8 @@ from support.virtual_time import VirtualTime
 from vitrine.access import decision
 from vitrine.app.controller import Controller
 from vitrine.app.event_log import EventLog
+from vitrine.app.starts import Starts
+from vitrine.door import states
 from vitrine.door.settings import Settings
 
 
@@ -27,6 +29,9 @@ class FakeStrike:
     @property
     def is_on(self):
         return self.until_ms is not None and self._time.now_ms < self.until_ms
+
+    def configure(self, pull_ms, hold_duty_pct):
+        self.configured = (pull_ms, hold_duty_pct)
 
     def energise(self, on_ms):
         if self.fails_at == "energise":
@@ -55,7 +60,17 @@ class FakeInputs:
         self.door_closed = True
         self.rex_pressed = False
         self.fails = False
+        self.cut = None  # what the line is besides open or closed
         self._flag = asyncio.ThreadSafeFlag()
+
+    @property
+    def switch(self):
+        if self.cut is not None:
+            return self.cut
+        return states.SWITCH_CLOSED if self.door_closed else states.SWITCH_OPEN
+
+    def configure(self, settings):
+        self.settings = settings
 
     def set(self, door_closed=None, rex_pressed=None):
         if door_closed is not None:
@@ -79,6 +94,30 @@ class FakeInputs:
             return
 
 
+class FakeSensors:
+    def __init__(self):
+        self.bolt = self.motion = self.tamper = self.battery_mv = None
+
+    def configure(self, settings):
+        self.settings = settings
+
+    def poll(self):
+        pass
+
+
+class FakeStore:
+    """An NVS integer."""
+
+    def __init__(self, value=None):
+        self.value = value
+
+    def load(self):
+        return self.value
+
+    def save(self, value):
+        self.value = value
+
+
 class FakeClock:
     unix_s = 1_790_000_000
     time_state = 1
@@ -95,7 +134,7 @@ class Token:
 
 
 class Lab:
-    def __init__(self, settings=None, door_closed=True, rex_pressed=False):
+    def __init__(self, settings=None, door_closed=True, rex_pressed=False, short_starts=None):
         self.time = VirtualTime()
         self.strike = FakeStrike(self.time)
         self.inputs = FakeInputs(self.time)
@@ -104,8 +143,19 @@ class Lab:
         self.events = EventLog(FakeClock())
         self.records = []
         self.events.add_sink(self.records.append)
+        self.sensors = FakeSensors()
+        self.is_shadow = False
+        self.starts_store = FakeStore(short_starts)
+        ticks_ms = lambda: self.time.now_ms & (2**30 - 1)  # noqa: E731
         self.lock = Controller(
-            self.strike, self.inputs, Settings(settings), self.events, lambda: self.time.now_ms & (2**30 - 1)
+            self.strike,
+            self.inputs,
+            Settings(settings),
+            self.events,
+            ticks_ms,
+            self.sensors,
+            lambda: self.is_shadow,
+            Starts(self.starts_store, self.events, ticks_ms()),
         )
         self.votes = 0
 
@@ -129,6 +179,16 @@ class Lab:
     def kinds(self):
         return [record[1] for record in self.records]
 
+    def alarms(self):
+        """(code, step) of every alarm on record."""
+        return [(record[11], record[14]) for record in self.records if record[1] == 0]
 
-def grant():
-    return decision.granted(Token())
+    def operations(self):
+        """(operation, source, whether only in shadow) of every one on record."""
+        return [(record[5], record[6], record.get(23, False)) for record in self.records if record[1] == 2]
+
+
+def grant(is_duress=False):
+    made = decision.granted(Token())
+    made.is_duress = is_duress
+    return made

@@ -2,11 +2,13 @@
 
 import asyncio
 
-from door_lab import Broken, Lab, Token, grant
+from door_lab import Broken, FakeClock, Lab, Token, grant
 
-from support import raises
+from support import choices, given, lists, raises, tuples
 from vitrine.access import decision, reasons
+from vitrine.app.controller import Controller
 from vitrine.door import states
+from vitrine.door.settings import Settings
 
 LOCK, UNLOCK, HOLD = 0, 1, 128
 BLE = 1
@@ -121,6 +123,8 @@ class FickleDecision:
         self.token = Token()
         self.reason = reasons.GRANTED
         self.is_authentic = True
+        self.persons = self.wanted = 1
+        self.score, self.is_duress = 0, False
 
     @property
     def verdict(self):
@@ -175,19 +179,24 @@ def test_forced_open_is_an_alarm_at_once():
     assert lab.records[-1][11] == states.ALARM_FORCED_OPEN
 
 
-def test_ajar_is_an_alarm_once():
-    lab = Lab({4: 5000})
+def test_ajar_has_three_steps_and_an_end():
+    lab = Lab({4: 5000, 9: 10000})
+    raised = []
 
     async def scenario():
+        lab.events.add_sink(lambda record: record[1] == 0 and raised.append((lab.time.now_ms - start_ms, record[14])))
         lab.lock.operate(UNLOCK, grant(), BLE)
         await sleep(100)
+        start_ms = lab.time.now_ms
         lab.inputs.set(door_closed=False)
         await sleep(60000)
-        assert lab.lock.door_state == states.DOOR_AJAR
+        assert lab.lock.door_state == states.DOOR_AJAR and lab.lock.alarms == (states.ALARM_AJAR,)
+        lab.inputs.set(door_closed=True)
+        await sleep(1)
+        assert lab.lock.alarms == ()
 
     lab.run(scenario)
-    alarms = [record for record in lab.records if record[1] == 0]
-    assert len(alarms) == 1 and alarms[0][11] == states.ALARM_AJAR
+    assert raised == [(5000, 1), (15000, 2), (25000, 3), (60000, 0)]
 
 
 def test_the_exit_button_always_lets_out():
@@ -240,7 +249,7 @@ def test_operate_sees_what_the_door_did_before():
     lab = Lab()
     lab.inputs.door_closed = False
     assert lab.lock.operate(UNLOCK, grant(), BLE)
-    assert lab.kinds() == [1, 1, 0, 2, 1]
+    assert lab.kinds() == [1, 1, 0, 2, 1, 0] and lab.alarms() == [(6, 1), (6, 0)]
 
 
 def test_a_strike_that_fails_is_a_no_on_record():
@@ -380,3 +389,464 @@ def test_the_strike_is_served_in_time():
 
     lab.run(scenario)
     assert served == [150]
+
+
+def test_forced_is_over_when_the_door_closes():
+    lab = Lab()
+
+    async def scenario():
+        lab.inputs.set(door_closed=False)
+        await sleep(10)
+        assert lab.lock.alarms == (states.ALARM_FORCED_OPEN,) and lab.lock.alarm_mask() == 4
+        lab.inputs.set(rex_pressed=True)
+        await sleep(10)
+        assert lab.lock.alarms == (states.ALARM_FORCED_OPEN,), "the exit button silences nothing"
+        lab.inputs.set(door_closed=True)
+        await sleep(10)
+        assert lab.lock.alarms == () and lab.lock.alarm_mask() == 0
+
+    lab.run(scenario)
+    assert lab.alarms() == [(6, 1), (6, 0)]
+
+
+def test_passage_holds_the_strike_until_it_ends():
+    lab = Lab({4: 5000})
+
+    async def scenario():
+        lab.lock.begin_passage()
+        lab.lock.begin_passage()
+        await sleep(1)
+        start_ms = lab.time.now_ms
+        while lab.time.now_ms - start_ms < 600000:
+            assert lab.strike.is_on and lab.lock.lock_state == states.LOCK_UNLOCKED
+            await sleep(977)
+        assert set(lab.strike.log) == {10000}
+        # grants, the button and the door change nothing
+        assert lab.lock.operate(UNLOCK, grant(), BLE) and lab.lock.operate(LOCK, grant(), BLE)
+        lab.inputs.set(rex_pressed=True)
+        await sleep(1)
+        lab.inputs.set(rex_pressed=False, door_closed=False)
+        await sleep(600000)
+        assert lab.strike.is_on and lab.alarms() == []
+        lab.lock.end_passage()
+        assert not lab.strike.is_on and lab.lock.door_state == states.DOOR_OPEN
+        lab.lock.end_passage()
+        await sleep(4000)
+        assert lab.alarms() == []
+        await sleep(1001)
+        assert lab.alarms() == [(7, 1)]
+        lab.inputs.set(door_closed=True)
+        await sleep(500)
+        assert lab.lock.lock_state == states.LOCK_LOCKED
+
+    lab.run(scenario)
+    first, last = (UNLOCK, 6, False), (LOCK, 6, False)
+    assert lab.operations() == [
+        first, (UNLOCK, 7, False), (LOCK, 7, False), (UNLOCK, 5, False), last, (LOCK, 4, False)
+    ]  # fmt: skip
+
+
+def test_a_passage_that_ends_over_a_closed_door_relocks():
+    lab = Lab()
+
+    async def scenario():
+        lab.lock.begin_passage()
+        await sleep(7000)
+        lab.lock.end_passage()
+        assert not lab.strike.is_on and lab.lock.lock_state == states.NOT_FULLY_LOCKED
+        await sleep(401)
+        assert lab.lock.lock_state == states.LOCK_LOCKED
+
+    lab.run(scenario)
+
+
+def test_passage_comes_back_after_a_fault():
+    lab = Lab()
+
+    async def main():
+        task = asyncio.create_task(lab.lock.run(lab.vote))
+        lab.lock.begin_passage()
+        await sleep(10)
+        assert lab.strike.is_on
+        lab.inputs.fails = True
+        lab.inputs.wake()
+        with raises(Broken):
+            await task
+        assert not lab.strike.is_on and lab.lock.lock_state == states.NOT_FULLY_LOCKED
+        await sleep(100)
+        task = asyncio.create_task(lab.lock.run(lab.vote))
+        await sleep(10)
+        assert lab.strike.is_on and lab.lock.lock_state == states.LOCK_UNLOCKED
+        task.cancel()
+
+    lab.time.run(main())
+
+
+def test_a_strike_that_fails_in_passage_is_off_and_on_record():
+    lab = Lab()
+
+    async def main():
+        lab.strike.fails_at = "energise"
+        lab.lock.begin_passage()
+        for _ in range(3):
+            with raises(Broken):
+                await lab.lock.run(lab.vote)
+        assert not lab.strike.is_on and lab.lock.lock_state != states.LOCK_UNLOCKED
+        lab.lock.end_passage()
+        task = asyncio.create_task(lab.lock.run(lab.vote))
+        await sleep(1000)
+        assert lab.lock.lock_state == states.LOCK_LOCKED
+        task.cancel()
+
+    lab.time.run(main())
+    assert [record[15] for record in lab.records if record[1] == 129] == ["controller:Broken"] * 3
+
+
+def test_lockdown_takes_the_strike_off_at_once_and_leaves_the_way_out():
+    for begin in ("unlock", "hold", "passage"):
+        lab = Lab()
+
+        async def scenario(lab=lab, begin=begin):
+            if begin == "passage":
+                lab.lock.begin_passage()
+            else:
+                assert lab.lock.operate(UNLOCK if begin == "unlock" else HOLD, grant(), BLE)
+            await sleep(10)
+            assert lab.strike.is_on
+            lab.lock.lock_down()
+            assert not lab.strike.is_on and lab.lock.lock_state == states.NOT_FULLY_LOCKED
+            await sleep(60000)
+            assert not lab.strike.is_on and lab.lock.lock_state == states.LOCK_LOCKED
+            lab.inputs.set(rex_pressed=True)
+            await sleep(1)
+            assert lab.strike.is_on, "nobody is kept in"
+            await sleep(6000)
+            lab.lock.begin_passage()  # lockdown is over, the opening time is not
+            await sleep(1)
+            assert lab.strike.is_on
+
+        lab.run(scenario)
+
+
+def test_a_lockdown_whose_release_fails_is_on_record():
+    lab = Lab()
+
+    async def scenario():
+        lab.lock.begin_passage()
+        await sleep(10)
+        lab.strike.fails_at = "release"
+        lab.lock.lock_down()
+        assert not lab.strike.is_on and lab.lock.lock_state == states.NOT_FULLY_LOCKED
+        lab.strike.fails_at = None
+
+    lab.run(scenario)
+    assert "controller:Broken" in [record.get(15) for record in lab.records]
+
+
+def test_shadow_records_everything_and_moves_nothing():
+    lab = Lab()
+    lab.is_shadow = True
+
+    async def scenario():
+        for operation in (UNLOCK, HOLD, LOCK):
+            assert lab.lock.operate(operation, grant(), BLE) is True
+            assert lab.lock.lock_state == states.LOCK_LOCKED
+        lab.inputs.set(rex_pressed=True)
+        await sleep(100)
+        lab.inputs.set(rex_pressed=False)
+        lab.lock.begin_passage()
+        await sleep(20000)
+        lab.lock.end_passage()
+        assert lab.lock.operate(UNLOCK, decision.denied(reasons.EXPIRED, Token(), True), BLE) is False
+        # the other lock has opened the door
+        lab.inputs.set(door_closed=False)
+        await sleep(100)
+        assert lab.lock.door_state == states.DOOR_OPEN and lab.alarms() == []
+        await sleep(30000)
+        assert lab.alarms() == [(7, 1)], "a door that stands open is one in shadow too"
+        lab.inputs.set(door_closed=True)
+        await sleep(1000)
+        assert lab.lock.lock_state == states.LOCK_LOCKED
+
+    lab.run(scenario)
+    assert lab.strike.log == []
+    shadow = [(UNLOCK, 7), (HOLD, 7), (LOCK, 7), (UNLOCK, 5), (UNLOCK, 6), (LOCK, 6)]
+    assert lab.operations() == [each + (True,) for each in shadow] + [(LOCK, 4, False)]
+    granted = next(record for record in lab.records if record[1] == 2)
+    assert (granted[4], granted[7], granted[13], granted[16]) == (reasons.GRANTED, Token.sub, Token.kid, True)
+    assert (granted[10], granted[17]) == (states.DOOR_CLOSED, states.LOCK_LOCKED)
+
+
+def test_shadow_that_begins_takes_the_strike_off():
+    for begin in ("passage", "hold"):
+        lab = Lab()
+
+        async def scenario(lab=lab, begin=begin):
+            if begin == "passage":
+                lab.lock.begin_passage()
+            else:
+                lab.lock.operate(HOLD, grant(), BLE)
+            await sleep(10)
+            assert lab.strike.is_on
+            lab.is_shadow = True
+            lab.inputs.wake()
+            await sleep(1)
+            assert not lab.strike.is_on
+            await sleep(30000)
+            assert not lab.strike.is_on
+            lab.is_shadow = False
+            await sleep(2000)
+            assert lab.strike.is_on is (begin == "passage")
+
+        lab.run(scenario)
+
+
+def test_shadow_that_begins_between_the_question_and_the_coil():
+    lab = Lab()
+    asked = []
+
+    def fickle():
+        asked.append(1)
+        return len(asked) > 2  # not in _follow, not in operate, but before the coil
+
+    lab.lock._is_shadow = fickle
+    assert lab.lock.operate(UNLOCK, grant(), BLE) is False
+    assert lab.strike.log == [] and lab.records[-1][15] == "controller:Unauthorised"
+
+
+def test_duress_opens_like_any_other_and_says_so_where_nobody_sees_it():
+    for is_shadow in (False, True):
+        plain, forced = Lab(), Lab()
+        for lab in (plain, forced):
+            lab.is_shadow = is_shadow
+            assert lab.lock.operate(UNLOCK, grant(lab is forced), BLE) is True
+        assert plain.strike.log == forced.strike.log and plain.lock.alarms == forced.lock.alarms == ()
+        assert plain.records == forced.records[:-1]
+        alarm = forced.records[-1]
+        assert (alarm[1], alarm[11], alarm[14], alarm[18]) == (0, states.ALARM_FORCED_USER, 1, BLE)
+        assert (alarm[7], alarm[8], alarm[13]) == (Token.sub, Token.cti, Token.kid)
+    lab = Lab()
+    refused = decision.denied(reasons.EXPIRED, Token(), True)
+    refused.is_duress = True
+    assert lab.lock.operate(UNLOCK, refused, BLE) is False and lab.alarms() == []
+
+
+def test_score_rule_and_persons_are_on_record():
+    lab = Lab()
+    made = grant()
+    made.score, made.rule, made.persons, made.wanted = 40, "burst", 2, 2
+    assert lab.lock.operate(UNLOCK, made, BLE)
+    (unlocked,) = [record for record in lab.records if record[1] == 2]
+    assert (unlocked[24], unlocked[25], unlocked[28]) == (40, "burst", 2)
+    assert lab.lock.operate(UNLOCK, grant(), BLE)
+    assert not {23, 24, 25, 28} & set(lab.records[-1])
+
+
+def test_what_the_monitor_finds_is_on_record_and_among_the_alarms():
+    lab = Lab({11: 1000})
+
+    async def scenario():
+        lab.sensors.tamper = True
+        lab.inputs.cut = states.SWITCH_CUT
+        await sleep(1001)
+        assert lab.lock.alarms == (5, 129) and lab.lock.alarm_mask() == 0b1001
+        lab.sensors.tamper = False
+        lab.inputs.cut = None
+        lab.sensors.bolt = True  # drawn, and nothing commands it
+        start_ms = lab.time.now_ms
+        lab.inputs.wake()
+        await sleep(0)
+        while not lab.lock.alarms or 131 not in lab.lock.alarms:
+            await sleep(1)
+        assert 1000 <= lab.time.now_ms - start_ms <= 1010
+        lab.sensors.bolt = False
+        await sleep(1001)
+        assert lab.lock.alarms == ()
+
+    lab.run(scenario)
+    begun = [code for code, step in lab.alarms() if step]
+    assert sorted(begun) == sorted(code for code, step in lab.alarms() if not step) == [0, 5, 129, 131]
+
+
+def test_a_brown_out_loop_is_over_after_a_minute():
+    lab = Lab(short_starts=4)
+
+    async def scenario():
+        await sleep(10)
+        assert lab.lock.alarms == (134,) and lab.lock.alarm_mask() == 128
+        assert lab.starts_store.value == 5
+        await sleep(61000)
+        assert lab.lock.alarms == () and lab.starts_store.value == 0
+
+    lab.run(scenario)
+    assert lab.alarms() == [(134, 1), (134, 0)]
+    lab = Lab(short_starts=3)
+    lab.lock._follow()
+    assert lab.lock.alarms == ()
+
+
+def test_new_settings_hold_at_once():
+    lab = Lab({4: 3600000})
+
+    async def scenario():
+        lab.lock.operate(UNLOCK, grant(), BLE)
+        lab.inputs.set(door_closed=False)
+        await sleep(10000)
+        settings = Settings({4: 5000, 5: 20, 6: 50})
+        lab.lock.configure(settings)
+        await sleep(1)
+        assert lab.alarms() == [(7, 1)]
+        assert lab.strike.configured == (20, 50)
+        assert lab.inputs.settings is settings and lab.sensors.settings is settings
+
+    lab.run(scenario)
+
+
+def test_without_sensors_shadow_and_starts():
+    lab = Lab()
+    lock = Controller(lab.strike, lab.inputs, Settings(), lab.events, lambda: lab.time.now_ms & (2**30 - 1))
+    assert lock.operate(UNLOCK, grant(), BLE) and lab.strike.is_on and lock.alarms == ()
+
+
+EVENTS = (
+    "open", "shut", "rex", "no rex", "unlock", "hold", "lock", "refused", "passage", "no passage", "lockdown",
+    "shadow", "no shadow", "power", "clock", "settings", "fault", "wait",
+)  # fmt: skip
+
+
+@given(lists(tuples(choices(EVENTS), choices((0, 1, 50, 399, 401, 1000, 4999, 5001, 12000))), 0, 40), examples=120)
+def test_the_promises_in_any_order_of_events(steps):
+    """Door, people, scenarios, power, clock and faults: see Watcher for what must hold after each."""
+    watcher = Watcher()
+    for event, ms in steps:
+        watcher.do(event)
+        watcher.wait(ms)
+    watcher.end()
+
+
+class Watcher:
+    """A controller that is stepped as run() steps it, and what must hold whatever comes."""
+
+    def __init__(self):
+        self.in_lockdown = self.in_passage = self.is_shadow = False
+        self.right_until_ms = 0
+        self.active = {}
+        self.lab = None
+        self.power_up()
+
+    def power_up(self):
+        old = self.lab
+        self.lab = lab = Lab({4: 5000, 9: 6000}, door_closed=old is None or old.inputs.door_closed)
+        lab.is_shadow = self.is_shadow
+        if old is not None:
+            lab.time.now_ms = old.time.now_ms + 100
+        self.active = {}
+        self.seen = 0
+        self.in_passage = False  # without a trusted clock
+        self.right_until_ms = 0
+        self.look()
+
+    def do(self, event):
+        lab, now_ms = self.lab, self.lab.time.now_ms
+        if event in ("open", "shut"):
+            lab.inputs.door_closed = event == "shut"
+        elif event in ("rex", "no rex"):
+            was_pressed = lab.inputs.rex_pressed
+            lab.inputs.rex_pressed = event == "rex"
+            if event == "rex" and not was_pressed and not self.is_shadow:
+                self.right(now_ms + 5000)
+        elif event in ("unlock", "hold"):
+            if not self.in_lockdown:  # as the policy has it
+                assert lab.lock.operate(UNLOCK if event == "unlock" else HOLD, grant(), BLE) is True
+                if not self.is_shadow:
+                    self.right(now_ms + (5000 if event == "unlock" else 10000))
+                    assert lab.strike.is_on
+        elif event == "lock":
+            assert lab.lock.operate(LOCK, grant(), BLE) is True
+            assert not lab.strike.is_on or self.in_passage
+        elif event == "refused":
+            was_on = lab.strike.is_on
+            assert lab.lock.operate(UNLOCK, decision.denied(reasons.EXPIRED, Token(), True), BLE) is False
+            assert lab.strike.is_on == was_on
+        elif event == "passage":
+            if not self.in_lockdown:
+                self.in_passage = True
+                lab.lock.begin_passage()
+        elif event == "no passage":
+            if self.in_passage:
+                self.in_passage = False
+                lab.lock.end_passage()
+        elif event == "lockdown":
+            self.in_lockdown, self.in_passage = not self.in_lockdown, False
+            if self.in_lockdown:
+                lab.lock.lock_down()
+                self.right_until_ms = 0
+                assert not lab.strike.is_on
+        elif event in ("shadow", "no shadow"):
+            self.is_shadow = lab.is_shadow = event == "shadow"
+            if self.is_shadow:
+                self.right_until_ms = 0
+        elif event == "power":
+            self.power_up()
+        elif event == "clock":
+            FakeClock.unix_s += 86400 if FakeClock.unix_s < 1_800_000_000 else -200_000_000
+        elif event == "settings":
+            lab.lock.configure(Settings({4: 5000, 9: 6000, 3: 100 if now_ms & 1 else 400}))
+        elif event == "fault":
+            lab.inputs.fails = True
+            with raises(Broken):
+                lab.lock._follow()
+        self.look()
+
+    def right(self, until_ms):
+        self.right_until_ms = max(self.right_until_ms, until_ms)
+
+    def wait(self, ms):
+        """As run(): step at each deadline, at the latest every second."""
+        time = self.lab.time
+        end_ms = time.now_ms + ms
+        while time.now_ms < end_ms:
+            rest_ms = self.lab.lock._rest_ms()
+            time.now_ms = min(end_ms, time.now_ms + min(1000, max(1, rest_ms)))
+            self.look()
+
+    def look(self):
+        lab = self.lab
+        if lab.inputs.fails:
+            return
+        was_locked = lab.lock.lock_state == states.LOCK_LOCKED
+        was_closed = lab.lock.door_state == states.DOOR_CLOSED
+        lab.lock._follow()
+        forced = False
+        for record in lab.records[self.seen :]:
+            if record[1] == 0:
+                code, step = record[11], record[14]
+                forced = forced or (code, step) == (6, 1)
+                assert (step == 0 and code in self.active) or step == self.active.get(code, 0) + 1, "out of order"
+                if step:
+                    self.active[code] = step
+                else:
+                    del self.active[code]
+        self.seen = len(lab.records)
+        assert set(lab.lock.alarms) == set(self.active), "alarms and records disagree"
+        if forced:
+            assert was_locked and not self.is_shadow
+        if was_locked and was_closed and not lab.inputs.door_closed and not self.is_shadow and not lab.strike.is_on:
+            assert forced or self.in_passage or lab.time.now_ms <= self.right_until_ms, "opened without right, unsaid"
+        if self.is_shadow:
+            assert not lab.strike.is_on, "moved in shadow"
+        elif lab.strike.is_on:
+            assert self.in_passage or lab.time.now_ms <= self.right_until_ms, "on for nobody"
+        elif self.in_passage:
+            raise AssertionError("passage, and the strike is off")
+        if lab.strike.is_on:
+            assert lab.strike.until_ms - lab.time.now_ms <= 10000
+
+    def end(self):
+        """Everything is over when the door is shut and time has passed."""
+        self.do("no passage")
+        self.do("shut")
+        self.do("no rex")
+        self.wait(11000)
+        assert self.active == {} and self.lab.lock.lock_state == states.LOCK_LOCKED
+        assert not self.lab.strike.is_on

@@ -12,10 +12,10 @@ from fake_chip import Chip, Pin  # noqa: E402
 from support import choices, given, ints, lists, tuples  # noqa: E402
 from support.virtual_time import VirtualTime  # noqa: E402
 from vitrine.door import states  # noqa: E402
+from vitrine.door.settings import Settings  # noqa: E402
 from vitrine.drivers.inputs import Inputs  # noqa: E402
 
 DPS, REX = 33, 32
-BANDS = (300, 1500, 2700)
 SHORTED, CLOSED, OPEN, CUT = 0, 1, 2, 3
 MV = {SHORTED: 20, CLOSED: 1050, OPEN: 2380, CUT: 3130}
 
@@ -23,13 +23,17 @@ MV = {SHORTED: 20, CLOSED: 1050, OPEN: 2380, CUT: 3130}
 def new(dps=0, rex=1, debounce_ms=30):
     chip = Chip()
     chip.inputs = {DPS: dps, REX: rex}
-    return chip, Inputs(Pin(DPS), Pin(REX), debounce_ms, chip.ticks_ms)
+    return chip, Inputs(Pin(DPS), Pin(REX), Settings({7: debounce_ms}), chip.ticks_ms)
+
+
+def line_settings(debounce_ms, short_mv=300, closed_mv=1500, open_mv=2700):
+    return Settings({7: debounce_ms, 13: 1, 14: short_mv, 15: closed_mv, 16: open_mv})
 
 
 def new_line(level=CLOSED, debounce_ms=30):
     chip = Chip()
     chip.mv[DPS] = MV[level]
-    return chip, Inputs(Pin(DPS), Pin(REX), debounce_ms, chip.ticks_ms, BANDS)
+    return chip, Inputs(Pin(DPS), Pin(REX), line_settings(debounce_ms), chip.ticks_ms)
 
 
 def settle(chip, inputs, ms=100):
@@ -127,7 +131,7 @@ def follow(chip_events, debounce_ms=30):
     time = VirtualTime()
     chip, _ = new()
     chip.ticks_ms = lambda: time.now_ms & (2**30 - 1)
-    inputs = Inputs(Pin(DPS), Pin(REX), debounce_ms, chip.ticks_ms)
+    inputs = Inputs(Pin(DPS), Pin(REX), Settings({7: debounce_ms}), chip.ticks_ms)
     seen = []
 
     async def world():
@@ -246,17 +250,17 @@ def test_chatter_on_a_line_cannot_hide_that_it_is_not_closed():
 
 def test_new_settings_hold_at_once():
     chip, inputs = new(debounce_ms=200)
-    inputs.configure(10, BANDS)  # bands for a contact: not before the next start
+    inputs.configure(line_settings(10))  # another mode: not before the next start
     chip.set_input(DPS, 1)
     inputs.poll()
     chip.ms += 10
     assert inputs.poll() and not inputs.door_closed
     chip, inputs = new_line(debounce_ms=200)
-    inputs.configure(10, (100, 500, 2000))
+    inputs.configure(line_settings(10, 100, 500, 2000))
     inputs.poll()
     chip.ms += 10
     assert inputs.poll() and inputs.switch == OPEN
-    inputs.configure(30, None)
+    inputs.configure(Settings())
     assert inputs.switch == OPEN and not inputs.poll()
 
 
@@ -265,7 +269,8 @@ def test_an_open_line_is_seen_within_250_ms():
         for at_ms in range(500, 700, 13):
             time = VirtualTime()
             chip, _ = new_line()
-            inputs = Inputs(Pin(DPS), Pin(REX), debounce_ms, lambda time=time: time.now_ms & (2**30 - 1), BANDS)
+            settings = line_settings(debounce_ms)
+            inputs = Inputs(Pin(DPS), Pin(REX), settings, lambda time=time: time.now_ms & (2**30 - 1))
 
             async def main(time=time, chip=chip, inputs=inputs, at_ms=at_ms):
                 start_ms = time.now_ms

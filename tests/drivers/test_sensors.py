@@ -6,6 +6,7 @@ fake_chip.install()
 
 from fake_chip import Chip  # noqa: E402
 
+from vitrine.door.settings import Settings  # noqa: E402
 from vitrine.drivers.sensors import Sensors  # noqa: E402
 
 BOLT, MOTION, TAMPER, BATTERY = 18, 19, 21, 35
@@ -15,7 +16,7 @@ def new(bolt=BOLT, motion=MOTION, tamper=TAMPER, battery=BATTERY, scale_pct=200)
     chip = Chip()
     chip.inputs = {BOLT: 0, MOTION: 0, TAMPER: 0}
     chip.mv[BATTERY] = 1500
-    return chip, Sensors(bolt, motion, tamper, battery, 30, scale_pct, chip.ticks_ms)
+    return chip, Sensors(bolt, motion, tamper, battery, Settings({18: scale_pct}), chip.ticks_ms)
 
 
 def settle(chip, sensors, ms=100):
@@ -55,7 +56,7 @@ def test_a_cut_wire_reads_as_the_alarming_level():
     """The pull resistors make it: up at the contacts, down at the motion sensor."""
     chip = Chip()
     chip.mv[BATTERY] = 0
-    sensors = Sensors(BOLT, MOTION, TAMPER, BATTERY, 30, 200, chip.ticks_ms)
+    sensors = Sensors(BOLT, MOTION, TAMPER, BATTERY, Settings(), chip.ticks_ms)
     assert (sensors.bolt, sensors.motion, sensors.tamper) == (True, False, True)
 
 
@@ -68,7 +69,7 @@ def test_the_battery_is_read_once_a_second_and_scaled():
     assert sensors.battery_mv == 7500
     settle(chip, sensors, 10)
     assert sensors.battery_mv == 7000
-    sensors.configure(30, 1000)
+    sensors.configure(Settings({18: 1000}))
     settle(chip, sensors, 1000)
     assert sensors.battery_mv == 14000
     chip.mv[BATTERY] = None

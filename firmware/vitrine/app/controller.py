@@ -1,8 +1,12 @@
 """The lock itself: sole owner of the door's state, and the only caller of the strike.
 
-Grants come in through operate(), everything else through run(), which reads the inputs and sleeps until the nearest
-deadline. Both step the pure machine (door.fsm) and carry its actions out. No hardware here: `strike` and `inputs` are
-drivers handed in. Any fault de-energises, is recorded, and (in run) goes on to the supervisor, which restarts run().
+Grants come in through operate(), opening times and lockdown through begin_passage(), end_passage() and lock_down(),
+everything else through run(), which reads inputs and sensors and sleeps until the nearest deadline. All step the pure
+machine (door.fsm), carry its actions out, and have the monitor (door.monitor) look. No hardware here: `strike`,
+`inputs` and `sensors` are drivers handed in. Any fault de-energises, is recorded, and (in run) goes on to the
+supervisor, which restarts run().
+
+In shadow (SPEC.md 6.2) the strike never moves, for nobody: what would have moved it is an operation on record.
 """
 
 from micropython import const
@@ -11,6 +15,7 @@ from vitrine.access import reasons
 from vitrine.access.decision import is_grant
 from vitrine.audit import record
 from vitrine.door import fsm, states
+from vitrine.door.monitor import Monitor, Seen, blocking_mask
 from vitrine.door.ticks import ticks_diff
 
 TYPE_CHECKING = const(0)
@@ -23,10 +28,12 @@ if TYPE_CHECKING:
     from vitrine.door.settings import Settings
 
     from .event_log import EventLog
+    from .starts import Starts
 
     class StrikeDriver(Protocol):
         deadline_ms: "int | None"
 
+        def configure(self, pull_ms: int, hold_duty_pct: int) -> None: ...
         def energise(self, on_ms: int) -> None: ...
         def release(self) -> None: ...
         def service(self) -> None: ...
@@ -36,9 +43,24 @@ if TYPE_CHECKING:
         def door_closed(self) -> bool: ...
         @property
         def rex_pressed(self) -> bool: ...
+        @property
+        def switch(self) -> int: ...
+        def configure(self, settings: "Settings") -> None: ...
         def poll(self) -> bool: ...
         def wake(self) -> None: ...
         async def changed(self, timeout_ms: int) -> None: ...
+
+    class SensorsDriver(Protocol):
+        battery_mv: "int | None"
+
+        @property
+        def bolt(self) -> "bool | None": ...
+        @property
+        def motion(self) -> "bool | None": ...
+        @property
+        def tamper(self) -> "bool | None": ...
+        def configure(self, settings: "Settings") -> None: ...
+        def poll(self) -> None: ...
 
 
 # run() looks at the inputs this often at least; they may ask for less
@@ -51,8 +73,15 @@ class Unauthorised(Exception):
     """The strike was to move for no grant, no token or no exit button: a fault, by glitch or by mistake."""
 
 
+def _never() -> bool:
+    return False
+
+
 class Controller:
-    """The door's one owner. `strike` and `inputs`: drivers.strike.Strike and drivers.inputs.Inputs, or their like."""
+    """The door's one owner. `strike`, `inputs`, `sensors`: the drivers of these names, or their like.
+
+    sensors: None on a board without any. is_shadow: asked before every actuation. starts: app.starts.Starts, or None.
+    """
 
     def __init__(
         self,
@@ -61,12 +90,22 @@ class Controller:
         settings: "Settings",
         events: "EventLog",
         ticks_ms: "Callable[[], int]",
+        sensors: "SensorsDriver | None" = None,
+        is_shadow: "Callable[[], bool]" = _never,
+        starts: "Starts | None" = None,
     ) -> None:
         self._strike = strike
         self._inputs = inputs
+        self._sensors = sensors
         self._events = events
         self._ticks_ms = ticks_ms
+        self._is_shadow = is_shadow
+        self._starts = starts
+        self._is_passage = False  # whether it is to be, not whether the strike has followed yet
+        self._is_brownout = False
         self._was_pressed = inputs.rex_pressed
+        self._seen = Seen()
+        self._monitor = Monitor(settings)
         strike.release()
         self._state = fsm.initial(settings, inputs.door_closed, ticks_ms())
         self._record(record.DOOR_STATE_CHANGE, {})
@@ -81,12 +120,55 @@ class Controller:
         """Matter DoorStateEnum, now."""
         return self._state.door_state
 
+    @property
+    def alarms(self) -> "tuple[int, ...]":
+        """The codes (SPEC.md 7.2) of all alarms that are active."""
+        active = self._monitor.active
+        if self._state.alarm is not None:
+            active = (self._state.alarm,) + active
+        return active + (states.ALARM_BROWNOUT_LOOP,) if self._is_brownout else active
+
+    def alarm_mask(self) -> int:
+        """Return the bits of alarm_blocks (SPEC.md 7.2) of the alarms that are active."""
+        return blocking_mask(self.alarms)
+
+    def configure(self, settings: "Settings") -> None:
+        """Take other settings, at once, but for dps_mode. A time of the strike that runs was granted, and stays."""
+        self._state = fsm.configured(self._state, settings)
+        self._monitor.settings = settings
+        self._strike.configure(settings.pull_ms, settings.hold_duty_pct)
+        self._inputs.configure(settings)
+        if self._sensors is not None:
+            self._sensors.configure(settings)
+        self._inputs.wake()
+
+    def begin_passage(self) -> None:
+        """Have run() hold the strike until end_passage() or lock_down(). Begun already: nothing. Never raises."""
+        if not self._is_passage:
+            self._is_passage = True
+            self._look_on(states.UNLOCK, states.SOURCE_SCHEDULE)
+            self._inputs.wake()
+
+    def end_passage(self) -> None:
+        """Let the strike go, unless somebody's time runs. Never raises."""
+        if self._is_passage:
+            self._is_passage = False
+            if self._state.passage_until_ms is None:
+                self._look_on(states.LOCK, states.SOURCE_SCHEDULE)
+            self._interrupt(states.PASSAGE_ENDED)
+
+    def lock_down(self) -> None:
+        """Take the strike off, at once, and end passage. The exit button goes on working. Never raises."""
+        self._is_passage = False
+        self._interrupt(states.LOCKED_DOWN)
+
     def operate(self, operation: int, decision: "Decision", link: int) -> bool:
         """Carry out LOCK, UNLOCK or HOLD on the grant `decision` that came over `link`; return whether it was done.
 
         Done means: after UNLOCK and HOLD the strike is energised, after LOCK it is not (an open door locks when it has
-        closed). Synchronous, so that nothing comes between the decision and the strike. Never raises: a fault releases
-        the strike, is recorded and returns False, as does anything that is no grant.
+        closed); in passage it stays on, in shadow off, and both are done. Synchronous, so that nothing comes between
+        the decision and the strike. Never raises: a fault releases the strike, is recorded and returns False, as does
+        anything that is no grant.
         """
         event = _EVENT_OF.get(operation, -1)
         if event < 0 or not is_grant(decision):
@@ -96,7 +178,12 @@ class Controller:
         try:
             # what the door did before this counts as before it
             self._follow()
-            self._step(event, decision, link)
+            if self._is_shadow():
+                self._report_operation(operation, states.SOURCE_REMOTE, decision, link, True)
+            else:
+                self._step(event, decision, link)
+            if decision.is_duress:
+                self._report_duress(decision, link)
         except Exception as error:  # noqa: BLE001
             # whatever it is, it ends with the strike off, on record, and with a no
             self._fail(error)
@@ -124,7 +211,7 @@ class Controller:
     def _rest_ms(self) -> int:
         rest_ms = _IDLE_MS
         now_ms = self._ticks_ms()
-        for deadline_ms in (self._state.deadline_ms, self._strike.deadline_ms):
+        for deadline_ms in (self._state.deadline_ms, self._strike.deadline_ms, self._monitor.deadline_ms):
             if deadline_ms is not None:
                 rest_ms = min(rest_ms, max(0, ticks_diff(deadline_ms, now_ms)))
         return rest_ms
@@ -132,17 +219,54 @@ class Controller:
     def _follow(self) -> None:
         """Bring the state up to now: first what people did, then what time did to it."""
         self._inputs.poll()
+        is_shadow = self._is_shadow()
+        if is_shadow and self._state.is_energised:
+            self._step(states.LOCKED_DOWN)
         # the button before the door, and both before the deadlines: who pressed it and opened at once, or opened while
         # the loop was busy, has not forced the door
         if self._inputs.rex_pressed != self._was_pressed:
             self._was_pressed = self._inputs.rex_pressed
-            if self._was_pressed:
+            if self._was_pressed and not self._look_on(states.UNLOCK, states.SOURCE_BUTTON):
                 self._step(states.REX_PRESSED)
         # against the state, not against the last poll: whatever was lost in between, the two come to agree
         if self._inputs.door_closed != self._state.is_closed:
-            self._step(states.DOOR_SHUT if self._inputs.door_closed else states.DOOR_OPENED)
+            if self._inputs.door_closed:
+                self._step(states.DOOR_SHUT)
+            else:
+                # another lock may have let them in
+                self._step(states.DOOR_FOUND_OPEN if is_shadow else states.DOOR_OPENED)
+        if self._is_passage and self._state.passage_until_ms is None and not is_shadow:
+            self._step(states.PASSAGE_BEGUN)
         self._step(states.TIME_PASSED)
+        self._watch()
         self._strike.service()
+
+    def _watch(self) -> None:
+        """Have the monitor look, and record what it finds."""
+        now_ms = self._ticks_ms()
+        seen = self._seen
+        seen.door(self._state)
+        seen.switch = self._inputs.switch
+        seen.rex = self._was_pressed
+        sensors = self._sensors
+        if sensors is not None:
+            sensors.poll()
+            seen.bolt, seen.motion, seen.tamper = sensors.bolt, sensors.motion, sensors.tamper
+            seen.battery_mv = sensors.battery_mv
+        for alarm, step in self._monitor.step(seen, now_ms):
+            self._report_alarm(alarm, step)
+        if self._starts is not None:
+            is_brownout = self._starts.is_loop(self._state.settings.brownout_starts, now_ms)
+            if is_brownout != self._is_brownout:
+                self._is_brownout = is_brownout
+                self._report_alarm(states.ALARM_BROWNOUT_LOOP, 1 if is_brownout else 0)
+
+    def _look_on(self, operation: int, source: int) -> bool:
+        """In shadow, record what would be done now; return whether it is shadow."""
+        is_shadow = self._is_shadow()
+        if is_shadow:
+            self._report_operation(operation, source, None, 0, True)
+        return is_shadow
 
     def _step(self, event: int, decision: "Decision | None" = None, link: int = 0) -> None:
         """Step the machine and carry its actions out. The new state holds only once the strike has followed."""
@@ -150,28 +274,59 @@ class Controller:
         for action in actions:
             if action[0] == states.ENERGISE_STRIKE:
                 # asked a second time, right before the coil: one skipped branch must not open a door
-                if event != states.REX_PRESSED and (decision is None or not is_grant(decision)):
+                if self._is_shadow() or not self._may_energise(event, decision):
                     raise Unauthorised
                 self._strike.energise(action[1])
             elif action[0] == states.RELEASE_STRIKE:
                 self._strike.release()
         self._state = state
         for action in actions:
-            self._report(action, decision, link)
+            if action[0] == states.REPORT_OPERATION:
+                self._report_operation(action[1], action[2], decision, link, False)
+            elif action[0] == states.REPORT_DOOR:
+                self._record(record.DOOR_STATE_CHANGE, {record.SOURCE: action[2]})
+            elif action[0] == states.RAISE_ALARM:
+                self._report_alarm(action[1], action[2])
 
-    def _report(self, action: "tuple[int, ...]", decision: "Decision | None", link: int) -> None:
-        if action[0] == states.REPORT_OPERATION:
-            fields = {record.OPERATION: action[1], record.SOURCE: action[2]}
-            if decision is not None:
-                fields[record.REASON] = reasons.GRANTED
-                fields[record.LINK] = link
-                fields[record.AUTHENTIC] = True
-                _describe_token(fields, decision.token)
-            self._record(record.LOCK_OPERATION, fields)
-        elif action[0] == states.REPORT_DOOR:
-            self._record(record.DOOR_STATE_CHANGE, {record.SOURCE: action[2]})
-        elif action[0] == states.RAISE_ALARM:
-            self._record(record.DOOR_LOCK_ALARM, {record.ALARM: action[1]})
+    def _may_energise(self, event: int, decision: "Decision | None") -> bool:
+        if decision is not None:
+            return is_grant(decision)
+        if event in (states.PASSAGE_BEGUN, states.TIME_PASSED):
+            return self._is_passage
+        return event == states.REX_PRESSED
+
+    def _interrupt(self, event: int) -> None:
+        """Step an event that only ever takes the strike off."""
+        try:
+            self._step(event)
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        self._inputs.wake()
+
+    def _report_operation(
+        self, operation: int, source: int, decision: "Decision | None", link: int, is_shadow: bool
+    ) -> None:
+        fields: "dict[int, Any]" = {record.OPERATION: operation, record.SOURCE: source}
+        if decision is not None:
+            fields[record.REASON] = reasons.GRANTED
+            _describe(fields, decision, link)
+            if decision.score:
+                fields[record.SCORE] = decision.score
+                fields[record.RULE] = decision.rule
+            if decision.persons > 1:
+                fields[record.PERSONS] = decision.persons
+        if is_shadow:
+            fields[record.SHADOW] = True
+        self._record(record.LOCK_OPERATION, fields)
+
+    def _report_alarm(self, alarm: int, step: int) -> None:
+        self._record(record.DOOR_LOCK_ALARM, {record.ALARM: alarm, record.COUNT: step})
+
+    def _report_duress(self, decision: "Decision", link: int) -> None:
+        """Record who opened under duress, where nobody in front of the lock can see it."""
+        fields: "dict[int, Any]" = {record.ALARM: states.ALARM_FORCED_USER, record.COUNT: 1}
+        _describe(fields, decision, link)
+        self._record(record.DOOR_LOCK_ALARM, fields)
 
     def _record(self, kind: int, fields: "dict[int, Any]") -> None:
         fields[record.LOCK_STATE] = self._state.lock_state
@@ -192,9 +347,13 @@ class Controller:
         self._events.fault("controller", error)
 
 
-def _describe_token(fields: "dict[int, Any]", token: "Token | None") -> None:
+def _describe(fields: "dict[int, Any]", decision: "Decision", link: int) -> None:
+    """Add whose grant it was, and over which link."""
+    token: "Token | None" = decision.token
     if token is None:
         raise Unauthorised
+    fields[record.LINK] = link
+    fields[record.AUTHENTIC] = True
     for key, value in (
         (record.SUB, token.sub),
         (record.CTI, token.cti),

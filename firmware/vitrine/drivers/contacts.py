@@ -69,7 +69,7 @@ class _Debounced:
 
 
 class Contact(_Debounced):
-    """A contact to ground against a pull-up (or what is low against a pull-down): low = SWITCH_CLOSED, else SWITCH_OPEN.
+    """A contact to ground against a pull-up, or an output: low = SWITCH_CLOSED, high = SWITCH_OPEN.
 
     With a `flag` an interrupt leaves a mark at each edge and sets it; without one the owner polls often enough.
     """
@@ -95,8 +95,10 @@ class Contact(_Debounced):
 
 
 class Line(_Debounced):
-    """A switch with end-of-line resistors, read as a voltage. bands: millivolts below which it is shorted, closed, open;
-    at or above the last it is cut. A converter that does not answer is a line that nobody sees: cut.
+    """A switch with end-of-line resistors, read as a voltage.
+
+    bands: millivolts below which it is shorted, closed, open; at or above the last it is cut. A converter that does not
+    answer is a line that nobody sees: cut.
     """
 
     def __init__(self, pin: Pin, debounce_ms: int, bands: "Bands") -> None:

@@ -18,35 +18,45 @@ from .contacts import Contact, Line
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from .contacts import Bands
+
+    class Settings(Protocol):
+        """SPEC.md section 6, by name."""
+
+        debounce_ms: int
+        dps_mode: int
+        dps_short_mv: int
+        dps_closed_mv: int
+        dps_open_mv: int
+
 
 _SEEN_WITHIN_MS = const(200)
 _REREAD_MIN_MS = const(20)
 
 
 class Inputs:
-    """Inputs(dps, rex, debounce_ms, ticks_ms, bands): `dps` and `rex` are machine.Pin objects.
+    """Inputs(dps, rex, settings, ticks_ms): `dps`, `rex`: machine.Pin objects; with dps_mode 1 dps is one of ADC1."""
 
-    bands: None for a contact at `dps`; else millivolts (short, closed, open) of a line with end-of-line resistors, and
-    `dps` is a pin of ADC1.
-    """
-
-    def __init__(
-        self, dps: Pin, rex: Pin, debounce_ms: int, ticks_ms: "Callable[[], int]", bands: "Bands | None" = None
-    ) -> None:
+    def __init__(self, dps: Pin, rex: Pin, settings: "Settings", ticks_ms: "Callable[[], int]") -> None:
         self._ticks_ms = ticks_ms
         self._flag = asyncio.ThreadSafeFlag()
-        self._dps = Contact(dps, debounce_ms, self._flag) if bands is None else Line(dps, debounce_ms, bands)
+        debounce_ms = settings.debounce_ms
+        if settings.dps_mode:
+            self._dps = Line(dps, debounce_ms, _bands(settings))
+        else:
+            self._dps = Contact(dps, debounce_ms, self._flag)
         self._rex = Contact(rex, debounce_ms, self._flag)
-        self.configure(debounce_ms, bands)
+        self.configure(settings)
 
-    def configure(self, debounce_ms: int, bands: "Bands | None") -> None:
-        """Take other settings, at once; whether there are bands stays as it was at the start."""
+    def configure(self, settings: "Settings") -> None:
+        """Take other settings, at once, but for dps_mode, which stays as it was at the start."""
+        debounce_ms = settings.debounce_ms
         self._reread_ms = max(_REREAD_MIN_MS, _SEEN_WITHIN_MS - debounce_ms)
         self._dps.debounce_ms = self._rex.debounce_ms = debounce_ms
-        if bands is not None and isinstance(self._dps, Line):
-            self._dps.bands = bands
+        if isinstance(self._dps, Line):
+            self._dps.bands = _bands(settings)
 
     @property
     def door_closed(self) -> bool:
@@ -83,3 +93,7 @@ class Inputs:
             await asyncio.wait_for_ms(self._flag.wait(), timeout_ms)
         except asyncio.TimeoutError:
             return
+
+
+def _bands(settings: "Settings") -> "Bands":
+    return settings.dps_short_mv, settings.dps_closed_mv, settings.dps_open_mv

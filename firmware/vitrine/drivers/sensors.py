@@ -15,13 +15,21 @@ from .contacts import Contact
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class Settings(Protocol):
+        """SPEC.md section 6, by name."""
+
+        debounce_ms: int
+        battery_scale_pct: int
+
 
 # The supply changes slowly, and a conversion costs the line some current.
 _BATTERY_EVERY_MS = const(1_000)
 
 
 class Sensors:
-    """Sensors(bolt, motion, tamper, battery, ...): GPIO numbers, None where the board has none.
+    """Sensors(bolt, motion, tamper, battery, settings, ticks_ms): GPIO numbers, None where the board has none.
 
     bolt, tamper: contacts to ground, closed = bolt home, housing closed. motion: an output that is high on motion.
     battery: a pin of ADC1 behind a divider, which divides by battery_scale_pct / 100.
@@ -33,10 +41,10 @@ class Sensors:
         motion: "int | None",
         tamper: "int | None",
         battery: "int | None",
-        debounce_ms: int,
-        battery_scale_pct: int,
+        settings: "Settings",
         ticks_ms: "Callable[[], int]",
     ) -> None:
+        debounce_ms = settings.debounce_ms
         self._ticks_ms = ticks_ms
         self._bolt = None if bolt is None else Contact(Pin(bolt), debounce_ms)
         self._motion = None if motion is None else Contact(Pin(motion), debounce_ms, None, Pin.PULL_DOWN)
@@ -45,13 +53,13 @@ class Sensors:
         self._contacts = tuple([each for each in (self._bolt, self._motion, self._tamper) if each is not None])
         self._read_ms: "int | None" = None
         self.battery_mv: "int | None" = None
-        self.configure(debounce_ms, battery_scale_pct)
+        self.configure(settings)
 
-    def configure(self, debounce_ms: int, battery_scale_pct: int) -> None:
+    def configure(self, settings: "Settings") -> None:
         """Take other settings, at once."""
-        self._scale_pct = battery_scale_pct
+        self._scale_pct = settings.battery_scale_pct
         for contact in self._contacts:
-            contact.debounce_ms = debounce_ms
+            contact.debounce_ms = settings.debounce_ms
 
     @property
     def bolt(self) -> "bool | None":

@@ -65,9 +65,7 @@ class Strike:
 
     def __init__(self, pin: Pin, pull_ms: int, hold_duty_pct: int, ticks_ms: "Callable[[], int]") -> None:
         self._pin = pin
-        self._pull_ms = pull_ms
-        # at 100 % there is nothing to chop, and a carrier with no low time is not defined
-        self._carrier: "Carrier" = (_CARRIER_HZ, hold_duty_pct, True) if hold_duty_pct < 100 else None
+        self.configure(pull_ms, hold_duty_pct)
         self._ticks_ms = ticks_ms
         self._channels: "list[RMT]" = []  # all that are not given up; the last one may have the pin
         self._has_pin = False
@@ -76,6 +74,12 @@ class Strike:
         self._pulled_ms = 0
         self.deadline_ms: "int | None" = None
         self._drive_low()
+
+    def configure(self, pull_ms: int, hold_duty_pct: int) -> None:
+        """Take other settings for the trains from now on."""
+        self._pull_ms = pull_ms
+        # at 100 % there is nothing to chop, and a carrier with no low time is not defined
+        self._carrier: "Carrier" = (_CARRIER_HZ, hold_duty_pct, True) if hold_duty_pct < 100 else None
 
     @property
     def is_energised(self) -> bool:
