@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from vitrine.access.provision import ProvisionError as DeviceProvisionError
 from vitrine.access.provision import parse_provision as device_parse
+from vitrine.access.receipts import Receipts
+from vitrine.access.revocation import Revocations
 from vitrine.access.trusted_time import decode_mark
+from vitrine.app import configuration as device_configuration
+from vitrine.app import scenario as device_scenario
+from vitrine.door.settings import Settings
 from vitrine_tools import cbor, provisioning, tokens
 from vitrine_tools.configuration import SETTINGS
 from vitrine_tools.errors import ProvisionError
@@ -206,3 +211,32 @@ def test_the_zone_of_a_lock_is_read_alike():
 def test_the_mark_of_the_clock_is_what_the_lock_reads():
     mark = decode_mark(provisioning.trusted_time_mark(1_790_000_000, 250))
     assert (mark.set_s, mark.error_ms, mark.trim_ms) == (1_790_000_000, 250, 0)
+
+
+@given(RECORDS)
+def test_the_first_blobs_are_what_the_lock_reads(record):
+    class Store:
+        def __init__(self, name):
+            self.name = name
+
+        def load(self):
+            return blobs[self.name]
+
+    blobs = provisioning.initial_blobs(record.to_bytes())
+    assert set(blobs) == {"configuration", "scenario", "revocations", "receipts"}
+    assert (blobs["configuration"], blobs["scenario"]) == (device_configuration.empty(), device_scenario.empty())
+    pinned = device_parse(record.to_bytes())
+    configuration = device_configuration.Configuration(Store("configuration"), pinned)
+    scenario = device_scenario.Scenario(Store("scenario"))
+    assert configuration.is_sound and configuration.sequence == 0
+    assert configuration.settings.differences(Settings(pinned.door)) == []
+    assert scenario.is_sound and not scenario.is_lockdown and not scenario.is_shadow
+    kids = [issuer.kid for issuer in pinned.issuers]
+    revocations = Revocations(Store("revocations"), None)
+    assert revocations.is_sound(kids) and [revocations.sequence(kid) for kid in kids] == [0] * len(kids)
+    assert Receipts(Store("receipts"), None).is_sound
+
+
+def test_no_record_has_no_first_blobs():
+    with pytest.raises(ProvisionError):
+        provisioning.initial_blobs(b"")

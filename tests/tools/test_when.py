@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrine.access.schedule import Calendar, Zone
+from vitrine.access.schedule import Calendar, Zone, ZoneError
 from vitrine_tools import when
 from vitrine_tools.errors import TimeTextError
 
@@ -140,10 +140,25 @@ def test_a_window_over_midnight_belongs_to_the_day_it_starts_on():
     assert not is_open_at("2026-03-06T01:00Z")
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "CET", "CET-1CEST,M3.5.0", "A" * 200, "UTC0\nUTC0", "Europe/Mu", "é"])
+NO_ZONES = ["", "nonsense", "CET", "CET-1CEST,M3.5.0", "A" * 200, "UTC0\nUTC0", "Europe/Mu", "é"]
+NO_ZONES += [
+    "A5",
+    "AB0",
+    "<>0",
+    "<+5>-5",
+    "A B-1",
+    "CET5:60",
+    "CET-1CE,M3.5.0,M10.5.0",
+    "CET-1CEST,M3.5.0/2:60,M10.5.0",
+]
+
+
+@pytest.mark.parametrize("text", NO_ZONES)
 def test_bad_zones(text):
     with pytest.raises(TimeTextError, match="Europe/Vienna"):
         when.posix_zone_text(text)
+    with pytest.raises(ZoneError):  # and no lock takes it
+        Zone(text)
 
 
 def test_a_zone_of_the_database_becomes_posix(tmp_path, monkeypatch):

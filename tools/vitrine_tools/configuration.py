@@ -11,6 +11,7 @@ adds a line here and runs `make settings`. A file is TOML or JSON:
     ajar_ms = 45000
 """
 
+import difflib
 import ipaddress
 import json
 import re
@@ -39,10 +40,12 @@ MAX_SIZE: Final = 640
 MAX_ZONE: Final = 48
 MAX_SEQUENCE: Final = 2**32 - 1
 INITIAL: Final = {1: 0, 2: {}, 3: [], 4: None, 5: []}
+INITIAL_SCENARIO: Final = {1: 0, 2: False, 3: False, 4: [], 5: []}  # SPEC.md 6.2
 
 _EPOCH: Final = date(1970, 1, 1)
 _MAX_DAY: Final = 0xFFFF  # in 2149
 _MAX_DAYS: Final = 31
+_WRONG_TYPE: Final = {"list_type": "must be an array", "model_type": "must be a table"}
 _UNITS: Final = {"ms": "ms", "s": "s", "mv": "mV", "pct": "%", "ppm": "ppm"}
 
 
@@ -306,7 +309,12 @@ def load(path: Path) -> Configuration:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a configuration file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Configuration.model_json_schema()}
+    made = Configuration.model_json_schema()
+    for name, field in made["$defs"]["Settings"]["properties"].items():
+        del field["title"]  # it is the name once more
+        if SETTINGS[name].unit:
+            field["unit"] = SETTINGS[name].unit
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
 def check_settings(named: dict[str, int]) -> Settings:
@@ -321,15 +329,18 @@ def _problem(error: ValidationError, known: Iterable[str]) -> str:
     """Return the first mistake in one line that names its field. `known`: the fields at the top."""
     first = error.errors(include_url=False)[0]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    name = field.rpartition(".")[2]
     if first["type"] == "extra_forbidden":
-        return f"{field} is not a setting: use one of {', '.join(SETTINGS if '.' in field else known)}"
-    setting = SETTINGS.get(field.rpartition(".")[2])
+        known = SETTINGS if "." in field else known
+        like = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {like[0]}?" if like else "`vitrine config schema` names them all"
+        return f"{field} is not a setting: {hint}"
     if first["type"] == "value_error":
         text = str(first["ctx"]["error"])
-    elif setting:
-        return f"{field} must be a whole number from {setting.least} to {setting.most}"
+    elif name in SETTINGS:
+        return f"{field} must be a whole number from {SETTINGS[name].least} to {SETTINGS[name].most}"
     else:
-        text = first["msg"][:1].lower() + first["msg"][1:]
+        text = _WRONG_TYPE.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
     return f"{field}: {text}" if field else text
 
 

@@ -1,7 +1,8 @@
 """Durations, times, weekly windows and time zones as people write them.
 
 Times are Unix seconds. A window is (days mask, start minute, end minute) as in SPEC.md section 2: Sunday is bit 0, a
-holiday bit 7, the end is exclusive, and an end not after its start runs over midnight and belongs to the day it starts on.
+holiday bit 7, the end is exclusive, and an end not after its start runs over midnight and belongs to the day it starts
+on.
 """
 
 import io
@@ -22,6 +23,8 @@ MINUTES_A_DAY = 1440
 _UNIT_S = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _MAX_UNIX_S = 0xFFFFFFFF  # 2106; a later time is a slip, and some locks count in 32 bits
 _DURATION = re.compile(r"(\d{1,9}w)?(\d{1,9}d)?(\d{1,9}h)?(\d{1,9}m)?(\d{1,9}s)?", re.ASCII)
+_ZONE_NAME = "(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)"
+_POSIX_ZONE = re.compile(rf"{_ZONE_NAME}[\d:+-]+({_ZONE_NAME}[\d:+-]*,[MJ\d.,/:+-]+)?", re.ASCII)
 _WINDOW = re.compile(r"(\S+) (\d\d):(\d\d)-(\d\d):(\d\d)", re.ASCII)
 
 
@@ -125,8 +128,9 @@ def posix_zone(text: str) -> zoneinfo.ZoneInfo:
     counts = struct.pack(">6l", 0, 0, 0, 0, 1, 4)
     block = b"TZif2" + bytes(15) + counts + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"
     try:
-        if not text or "\n" in text:
-            raise ValueError("empty")
+        # zoneinfo lets names of any length and characters pass, and minutes over 59
+        if not _POSIX_ZONE.fullmatch(text) or re.search(":[6-9]", text):
+            raise ValueError("not as POSIX has it")
         return zoneinfo.ZoneInfo.from_file(io.BytesIO(block * 2 + b"\n" + text.encode("ascii") + b"\n"), key=text)
     except (ValueError, EOFError):
         raise TimeTextError(
