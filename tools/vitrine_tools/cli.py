@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import audit, collect, emulate, keygen, output, token, unlock
+from .commands import audit, collect, config, emulate, keygen, output, token, unlock
 from .errors import ToolError
 
 EXIT_USER = 2
@@ -30,6 +30,7 @@ app.command("emulate")(emulate.emulate)
 app.command("unlock")(unlock.unlock)
 app.command("collect")(collect.collect)
 app.add_typer(audit.app, name="audit")
+app.add_typer(config.app, name="config")
 
 
 @app.callback(invoke_without_command=True)
