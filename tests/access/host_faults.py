@@ -1,17 +1,49 @@
 """What one fault in the controller can do, one at a time: each branch on the way to a grant skipped, each condition
 inverted, each bit of a signature's verdict flipped.
+
+Without both signatures no single fault opens, even one that stays. With both, no branch that is skipped once opens what
+a rule forbids: the rules are asked twice.
 """
 
 import ast
+import contextlib
 import inspect
 import textwrap
 
 import pytest
 
-from support.access_lab import EXP, NOW_S, THIEF, TRUSTED, Lab, make_proof, make_token
-from vitrine.access import reasons
+from support.access_lab import (
+    CNF,
+    CNONCE,
+    CTI,
+    EXI,
+    EXP,
+    HOLDER,
+    ISSUER,
+    MISSING,
+    NBF,
+    NONCE,
+    NOW_S,
+    PERSONS,
+    REVOKE,
+    SUB,
+    THIEF,
+    TRUSTED,
+    UNTRUSTED,
+    USES,
+    UV,
+    WINDOWS,
+    Lab,
+    cose_key,
+    kid_of,
+    make_proof,
+    make_token,
+)
+from vitrine.access import persons, policy, reasons
 from vitrine.access.decision import ACCEPT, DENY, GRANT, Decision, accepted, denied, granted, is_grant
+from vitrine.access.persons import Persons
 from vitrine.access.policy import Policy
+from vitrine.access.receipts import Receipts
 from vitrine.access.session import Session, VerifiedTokens
 from vitrine.access.token import Token
 from vitrine.crypto import ed25519
@@ -81,14 +113,17 @@ def with_each_condition_inverted(function):
 def test_a_skipped_branch_of_is_grant_still_denies():
     copies = without_each_branch(is_grant)
     assert len(copies) == 2
+    alone = granted(TOKEN, reasons.GRANTED)
+    alone.wanted = 2
     refused = [Decision(), accepted(TOKEN)]
-    refused += [denied(reason, TOKEN, told) for reason in range(23) for told in (False, True)]
+    refused += [denied(reason, TOKEN, told) for reason in range(34) for told in (False, True)]
     # damaged in memory: the reason cleared to Granted, the flag set, the verdict anything but GRANT
     verdicts = [0, 0x3FFFFFFF, DENY, ACCEPT]
     verdicts += [verdict ^ 1 << bit for verdict in (GRANT, DENY, ACCEPT) for bit in range(30)]
     refused += [Decision(verdict, reasons.GRANTED, TOKEN, True) for verdict in verdicts]
+    assert not is_grant(alone)  # by the second branch alone: who counts persons is asked again in policy.py
     for copy in copies:
-        assert copy(granted(TOKEN))
+        assert copy(granted(TOKEN, reasons.GRANTED))
         assert not any(copy(decision) for decision in refused)
 
 
@@ -119,7 +154,7 @@ def judged(token, signer, wrong, reading, is_known):
     nonce = lab.session.hello(0)
     try:
         if reading:
-            lab.session.present(token, reading)
+            lab.session.present(token, reading, 0)
         return lab.session.act(1, False, make_proof(token, nonce, signer=signer), 1, TRUSTED)
     except (AttributeError, TypeError):
         return denied(reasons.FAULT)  # nor does an exception open
@@ -130,25 +165,49 @@ def opened(wrong=lambda verdict: verdict):
     return [
         (number, reading, is_known)
         for number, (token, signer) in enumerate(attacks())
-        for reading in (TRUSTED, (NOW_S, 0), None)  # untrusted: the token is kept and verified by the act
+        for reading in (TRUSTED, UNTRUSTED, None)  # untrusted: the token is kept and verified by the act
         for is_known in (True, False)
         if is_grant(judged(token, signer, wrong, reading, is_known))
     ]
 
 
 PATH = [
-    (Session, "_decide", 8),
+    (Session, "present", 2),
+    (Session, "act", 1),
+    (Session, "_decide", 9),
     (Session, "_verify_token", 3),
+    (Session, "_revoke", 2),
     (VerifiedTokens, "verdict", 1),
     (Policy, "verify", 1),
     (Policy, "issuer_of", 1),
+    (Policy, "check", 4),
+    (Policy, "revoke", 1),
+    (Policy, "admit", 2),
+    (Policy, "decide", 3),
+    (Policy, "_judge", 0),
+    (Policy, "_check_act", 6),
+    (Policy, "_check_uv", 1),
+    (Policy, "_join", 4),
+    (Policy, "_wanted", 1),
+    (Policy, "_spend", 4),
+    (Policy, "_has_uses", 2),
+    (policy, "_check_lifetime", 3),
+    (policy, "_check_time", 4),
+    (Receipts, "receive", 1),
+    (Receipts, "_refusal", 2),
+    (Receipts, "_keep", 2),
+    (Receipts, "_take", 0),
+    (Receipts, "_find", 1),
+    (Persons, "note", 2),
+    (Persons, "others", 0),
+    (persons, "_differ", 1),
 ]
 
 
 @pytest.mark.parametrize(("owner", "name", "branches"), PATH)
 def test_a_skipped_branch_opens_nothing_without_both_signatures(monkeypatch, owner, name, branches):
     copies = without_each_branch(getattr(owner, name))
-    assert len(copies) == branches
+    assert len(copies) == branches, len(copies)
     for copy in copies:
         monkeypatch.setattr(owner, name, copy)
         assert opened() == []
@@ -184,6 +243,164 @@ def test_a_skipped_branch_remembers_no_forged_token(monkeypatch):
 
 
 def test_the_faults_do_not_break_what_they_do_not_touch(monkeypatch):
-    for copy in without_each_branch(Session._decide)[:-1]:
+    for copy in without_each_branch(Session._decide)[:-2]:
         monkeypatch.setattr(Session, "_decide", copy)
         assert is_grant(Lab().run(make_token())[1])
+
+
+# Genuine tokens, proved by their holders, that a rule forbids: (claims, what is done to the lock, the act).
+def revoke(lab):
+    lab.revocations.revoked.add(b"identity")
+
+
+def lock_out(lab):
+    lab.lockouts.waits[HOLDER] = 60
+
+
+def lock_down(lab):
+    lab.scenario.is_lockdown = True
+
+
+def sound_alarm(lab):
+    lab.settings.alarm_blocks = lab.active_alarms = 1
+
+
+def require_uv(lab):
+    lab.settings.uv_required = 1
+
+
+def require_two(lab):
+    lab.settings.persons_required = 2
+
+
+def bring(lab, sub, key):
+    lab.settings.persons_required = 2
+    other = Token(make_token({SUB: sub, CTI: b"token of another", CNF: cose_key(key)}))
+    lab.rules.persons.note(other, 1, lab.now_ms)
+
+
+def bring_a_revoked_one(lab):
+    bring(lab, b"somebody", THIEF)
+    lab.revocations.revoked.add(b"token of another")
+
+
+def bring_another_phone(lab):
+    bring(lab, b"me", THIEF)
+
+
+def bring_another_name(lab):
+    bring(lab, b"somebody", HOLDER)
+
+
+def use_up(lab):
+    lab.uses.spent[kid_of(ISSUER), b"identity"] = 1
+
+
+def forget_nonces(lab):
+    lab.freshness.fresh = set()
+
+
+def take_high_number(lab):
+    lab.rules.receipts._taken = {kid_of(ISSUER): 99}
+
+
+def break_scenario(lab):
+    lab.scenario.is_sound = False
+
+
+def as_it_is(lab):
+    pass
+
+
+FORBIDDEN = [
+    ({3: "case-13"}, as_it_is, {}),
+    ({1: "nobody"}, as_it_is, {}),
+    ({9: "hold"}, as_it_is, {}),
+    ({9: "unlock admin"}, as_it_is, {}),
+    ({EXP: NOW_S}, as_it_is, {}),
+    ({EXP: NOW_S - 60}, as_it_is, {}),
+    ({EXP: NOW_S + 100_000}, as_it_is, {}),
+    ({NBF: NOW_S + 1}, as_it_is, {}),
+    ({WINDOWS: [[127, 0, 480]]}, as_it_is, {}),
+    ({UV: True}, as_it_is, {}),
+    ({PERSONS: 2, SUB: b"me"}, as_it_is, {}),
+    ({SUB: b"me"}, bring_a_revoked_one, {}),
+    ({SUB: b"me"}, bring_another_phone, {}),
+    ({SUB: b"me"}, bring_another_name, {}),
+    ({USES: 1}, use_up, {}),
+    ({CNONCE: NONCE}, forget_nonces, {}),
+    ({EXP: MISSING, NBF: MISSING, EXI: 60, CTI: bytes(8), CNONCE: NONCE}, forget_nonces, {}),
+    ({EXP: MISSING, NBF: MISSING, EXI: 60, CTI: bytes(8), CNONCE: NONCE}, take_high_number, {}),
+    ({}, revoke, {}),
+    ({}, lock_out, {}),
+    ({}, lock_down, {}),
+    ({}, sound_alarm, {}),
+    ({}, require_uv, {}),
+    ({}, require_two, {}),
+    ({}, break_scenario, {}),
+    ({}, as_it_is, {"instant": UNTRUSTED}),
+    ({}, as_it_is, {"action": 2}),
+]
+RULES = [place for place in PATH if place[0] not in (Session, VerifiedTokens) and place[1] != "issuer_of"]
+
+
+def once(faulty, sound):
+    """Return a function that does as `faulty` the first time, and as `sound` ever after."""
+    calls = []
+
+    def called(*given):
+        calls.append(given)
+        return (faulty if len(calls) == 1 else sound)(*given)
+
+    return called
+
+
+@pytest.mark.parametrize(("owner", "name", "branches"), RULES)
+@pytest.mark.parametrize("change", [without_each_branch, with_each_condition_inverted])
+@pytest.mark.parametrize("at_the_act", [False, True])
+def test_a_fault_that_comes_once_opens_nothing_that_a_rule_forbids(
+    monkeypatch, owner, name, branches, change, at_the_act
+):
+    sound = getattr(owner, name)
+    for number, faulty in enumerate(change(sound)):
+        for changes, prepare, how in FORBIDDEN:
+            lab = Lab()
+            prepare(lab)
+            token = make_token(changes)
+            action, instant = how.get("action", 1), how.get("instant", TRUSTED)
+            nonce = lab.session.hello(lab.now_ms)
+            with monkeypatch.context() as patch:
+                if not at_the_act:
+                    patch.setattr(owner, name, once(faulty, sound))
+                try:
+                    lab.session.present(token, instant, lab.now_ms)
+                    if at_the_act:
+                        patch.setattr(owner, name, once(faulty, sound))
+                    decision = lab.session.act(action, False, make_proof(token, nonce, action), lab.now_ms, instant)
+                except (AttributeError, TypeError, KeyError, NameError):
+                    continue  # nor does an exception open
+            assert not is_grant(decision), (name, number, changes, prepare.__name__)
+
+
+def test_no_fault_lets_a_forged_token_change_what_is_kept(monkeypatch):
+    """What it revokes, or the sequence number it takes, would lock people out for good."""
+    forged = make_token(
+        {
+            EXP: MISSING,
+            NBF: MISSING,
+            EXI: 60,
+            CTI: b"\xff" * 8,
+            CNONCE: NONCE,
+            CNF: cose_key(THIEF),
+            REVOKE: [0, 9, []],
+        },
+        signer=THIEF,
+    )
+    for owner, name, _ in PATH:
+        for copy in without_each_branch(getattr(owner, name)) + with_each_condition_inverted(getattr(owner, name)):
+            lab = Lab()
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, copy)
+                with contextlib.suppress(AttributeError, TypeError, KeyError, NameError):
+                    lab.run(forged, signer=THIEF)
+            assert lab.revocations.lists == [] and lab.store.saves == 0, name

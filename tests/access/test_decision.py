@@ -32,7 +32,7 @@ def test_constants_are_small_and_far_apart():
 
 
 def test_grant_is_a_grant():
-    decision = granted(TOKEN)
+    decision = granted(TOKEN, reasons.GRANTED)
     assert is_grant(decision) is True and not is_accepted(decision)
     assert decision.reason == reasons.GRANTED and decision.is_authentic and decision.token is TOKEN
 
@@ -43,7 +43,7 @@ def test_the_default_is_no():
 
 
 def test_denials():
-    for reason in range(reasons.GRANTED, reasons.LIFETIME_INVERTED + 1):
+    for reason in range(reasons.GRANTED, reasons.STORE_FULL + 1):
         for is_authentic in (False, True):
             decision = denied(reason, TOKEN, is_authentic)
             assert not is_grant(decision) and not is_accepted(decision)
@@ -66,6 +66,13 @@ def test_flipped_bits_deny():
 
 
 def test_a_grant_needs_every_field():
+    assert is_grant(Decision(GRANT, reasons.GRANTED, TOKEN, True))
+    alone = granted(TOKEN, reasons.GRANTED)
+    alone.wanted = 2
+    assert not is_grant(alone)
+    alone.persons = 2
+    assert is_grant(alone)
+    assert not is_grant(granted(TOKEN, reasons.EXPIRED))
     assert not is_grant(Decision(GRANT, reasons.EXPIRED, TOKEN, True))
     assert not is_grant(Decision(GRANT, reasons.GRANTED, TOKEN, False))
     assert not is_grant(Decision(GRANT, reasons.GRANTED, TOKEN, 1))

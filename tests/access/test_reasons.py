@@ -2,14 +2,19 @@
 
 from support.access_lab import (
     AUD,
+    CNONCE,
     CTI,
+    EXI,
     EXP,
     GROUP,
+    HOLDER,
     IAT,
     ISS,
+    ISSUER,
     LOCK,
     MISSING,
     NBF,
+    NONCE,
     NOW_S,
     PERSONS,
     SCOPE,
@@ -20,6 +25,7 @@ from support.access_lab import (
     UV,
     WINDOWS,
     Lab,
+    kid_of,
     make_proof,
     make_provision,
     make_token,
@@ -103,6 +109,51 @@ def broken_store():
     return outcome(lab, lab.run(make_token({USES: 1})))
 
 
+def on_a_lock(prepare, changes=None, **how):
+    lab = Lab()
+    prepare(lab)
+    return outcome(lab, lab.run(make_token(changes), **how))
+
+
+def revoked(lab):
+    lab.revocations.revoked.add(b"identity")
+
+
+def locked_out(lab):
+    lab.lockouts.waits[HOLDER] = 300
+
+
+def locked_down(lab):
+    lab.scenario.is_lockdown = True
+
+
+def alarmed(lab):
+    lab.active_alarms = 1 << 2
+    lab.settings.alarm_blocks = 1 << 2
+
+
+def uses_spent(lab):
+    lab.uses.spent[kid_of(ISSUER), b"identity"] = 1
+
+
+def unsound(lab):
+    lab.scenario.is_sound = False
+
+
+def stale_nonce(lab):
+    lab.freshness.fresh = set()
+
+
+EXI_TOKEN = {EXP: MISSING, NBF: MISSING, EXI: 60, CTI: bytes(8), CNONCE: NONCE}
+
+
+def replayed_after_a_reset():
+    before = Lab()
+    assert is_grant(before.run(make_token(EXI_TOKEN))[1])
+    lab = Lab(store=before.store)
+    return outcome(lab, lab.run(make_token(EXI_TOKEN)))
+
+
 def only_act(present, hello):
     lab = Lab()
     token = make_token()
@@ -145,21 +196,15 @@ CASES = {
     "ActionUnknown": (lambda: with_claims({}, action=2), False, TOLD),
     "Fault": (broken_store, False, TOLD),
     "LifetimeInverted": (lambda: with_claims({EXP: NOW_S - 60}), True, TOLD),
+    "Revoked": (lambda: on_a_lock(revoked), True, TOLD),
+    "LockedOut": (lambda: on_a_lock(locked_out), False, TOLD),
+    "LockedDown": (lambda: on_a_lock(locked_down), False, TOLD),
+    "AlarmActive": (lambda: on_a_lock(alarmed), False, TOLD),
+    "FreshnessMissing": (lambda: on_a_lock(stale_nonce, EXI_TOKEN), True, TOLD),
+    "SequenceStale": (replayed_after_a_reset, True, TOLD),
 }
-NOT_OURS = (
-    "NotProvisioned",
-    "Revoked",
-    "LockedOut",
-    "LockedDown",
-    "AlarmActive",
-    "FreshnessMissing",
-    "SequenceStale",
-    "SequenceGap",
-    "CommandMalformed",
-    "CommandForged",
-    "CommandUnknown",
-    "StoreFull",
-)  # without a provisioning record there is no policy; the dispatch says so
+# without a provisioning record there is no policy, the dispatch says so; the others are commands'
+NOT_OURS = ("NotProvisioned", "SequenceGap", "CommandMalformed", "CommandForged", "CommandUnknown", "StoreFull")
 
 
 def test_each_reason_has_a_case_that_yields_exactly_it():
@@ -182,12 +227,19 @@ def test_each_reason_has_a_case_that_yields_exactly_it():
 def test_the_first_failing_check_is_the_reason():
     # each further change would yield a reason that is checked earlier
     names, _ = spec_table()
-    changes = {}
+    changes = {USES: 1}
+    fixture = []
     for change, reason in (
+        (uses_spent, "UsesExhausted"),
         ({PERSONS: 2}, "PersonsRequired"),
         ({UV: True}, "UserVerificationRequired"),
+        (alarmed, "AlarmActive"),
         ({WINDOWS: CLOSED}, "OutsideWindow"),
+        (locked_down, "LockedDown"),
         ({SCOPE: "hold"}, "ScopeMissing"),
+        (locked_out, "LockedOut"),
+        ({CNONCE: bytes(16)}, "FreshnessMissing"),
+        (revoked, "Revoked"),
         ({EXP: NOW_S - 1}, "Expired"),
         ({NBF: NOW_S + 3600, EXP: NOW_S + 3700}, "NotYetValid"),
         ({EXP: NOW_S + 3600 + 86_401}, "LifetimeExceeded"),
@@ -195,11 +247,17 @@ def test_the_first_failing_check_is_the_reason():
         ({SCOPE: "admin"}, "ScopeNotAllowed"),
         ({AUD: "case-13"}, "AudienceMismatch"),
         ({ISS: "nobody"}, "IssuerUnknown"),
+        (unsound, "Fault"),
     ):
-        changes.update(change)
+        if isinstance(change, dict):
+            changes.update(change)
+        else:
+            fixture.append(change)
         lab = Lab()
+        for prepare in fixture:
+            prepare(lab)
         assert names[lab.run(make_token(changes))[1].reason] == reason
-    assert names[lab.run(make_token({}), instant=(0, 0, 0))[0].reason] == "TimeUntrusted"
+    assert names[Lab().run(make_token({}), instant=(0, 0, 0))[0].reason] == "TimeUntrusted"
 
 
 def test_iat_stands_in_for_nbf():

@@ -6,10 +6,13 @@ from hashlib import sha256
 
 from support import ON_MICROPYTHON, blobs, given, ints, raises
 from support.access_lab import (
+    CTI,
     EXP,
     HOLDER,
+    ISSUER,
     NOW_S,
     OTHER_ISSUER,
+    REVOKE,
     THIEF,
     TRUSTED,
     UNTRUSTED,
@@ -392,6 +395,92 @@ def test_uses_are_spent_by_grants_only():
     assert lab.uses.saves == 0
     results = [is_grant(lab.run(token)[1]) for _ in range(4)]
     assert results == [True, True, False, False] and lab.uses.saves == 2
+
+
+REVOKING = {REVOKE: [4, 5, [[1, b"victim 1", 0]]]}
+
+
+def test_a_verified_token_brings_its_revocations():
+    lab = Lab()
+    token = make_token(REVOKING)
+    nonce = lab.session.hello(0)
+    assert is_accepted(lab.session.present(token, TRUSTED, 0))
+    assert lab.session.applied == 5
+    assert lab.revocations.lists == [(kid_of(ISSUER), 4, 5, [[1, b"victim 1", 0]])]
+    assert lab.run(make_token({CTI: b"victim 1"}))[1].reason == reasons.REVOKED
+    assert lab.session.applied is None
+    # at an act it is known already
+    lab.revocations.outcome = reasons.SEQUENCE_STALE
+    lab.session.present(token, TRUSTED, 0)
+    assert is_grant(act(lab, lab.session.nonce, token=token)) and lab.session.applied is None
+    assert nonce != lab.session.nonce
+
+
+def test_revocations_that_cannot_be_taken():
+    for outcome, is_refused in (
+        (reasons.SEQUENCE_STALE, False),
+        (reasons.SEQUENCE_GAP, False),
+        (reasons.FAULT, True),
+        (reasons.STORE_FULL, True),
+    ):
+        lab = Lab()
+        lab.revocations.outcome = outcome
+        before, decision = lab.run(make_token(REVOKING))
+        assert is_accepted(before) is not is_refused and is_grant(decision) is not is_refused
+        assert decision.reason == (outcome if is_refused else reasons.GRANTED) and decision.is_authentic
+        assert lab.session.applied is None
+    lab = Lab()
+    lab.revocations.is_broken = True
+    for token in (make_token(REVOKING), TOKEN):
+        before, decision = lab.run(token)
+        assert before.reason == decision.reason == reasons.FAULT
+
+
+def test_nothing_forged_revokes():
+    for changes in ({}, {EXP: NOW_S}, {3: "case-13"}):
+        changes = dict(changes)
+        changes.update(REVOKING)
+        changes[8] = {1: {1: 1, -1: 6, -2: THIEF}}
+        lab = Lab()
+        lab.run(make_token(changes, signer=THIEF), signer=THIEF)
+        assert lab.revocations.lists == [] and lab.session.applied is None
+        # genuine, but refused before its signature was looked at, and no proof
+        lab.session.present(make_token(REVOKING), UNTRUSTED, 0)
+        act(lab, lab.session.nonce, signer=THIEF)
+        assert lab.revocations.lists == []
+
+
+def test_what_an_expired_token_revokes_is_revoked():
+    lab = Lab()
+    changes = dict(REVOKING)
+    changes[EXP] = NOW_S
+    before, decision = lab.run(make_token(changes))
+    assert before.reason == decision.reason == reasons.EXPIRED
+    assert lab.session.applied == 5 and len(lab.revocations.lists) == 1
+
+
+def test_a_token_can_revoke_itself():
+    lab = Lab()
+    before, decision = lab.run(make_token({REVOKE: [0, 1, [[1, b"identity", 0]]]}))
+    assert before.reason == decision.reason == reasons.REVOKED and lab.session.applied is not None
+
+
+def test_revoked_between_present_and_act():
+    lab, nonce = presented()
+    lab.revocations.revoked.add(b"identity")
+    assert act(lab, nonce).reason == reasons.REVOKED
+    assert lab.session.present(TOKEN, TRUSTED, 0).reason == reasons.REVOKED
+
+
+def test_only_who_has_proved_the_key_learns_of_a_lock_out():
+    lab, nonce = presented()
+    lab.lockouts.waits[HOLDER] = 299
+    decision = act(lab, nonce)
+    assert decision.reason == reasons.LOCKED_OUT and decision.wait_s == 299 and decision.is_authentic
+    assert act(lab, lab.session.nonce, signer=THIEF).wait_s == 0
+    # somebody else's lock-out is nobody's business
+    lab.lockouts.waits = {THIEF: 299}
+    assert is_grant(act(lab, lab.session.nonce))
 
 
 @given(blobs(0, 120), examples=300)

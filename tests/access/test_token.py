@@ -6,7 +6,10 @@ from support import given, ints, raises
 from support.access_lab import (
     AUD,
     CNF,
+    CNONCE,
     CTI,
+    DURESS,
+    EXI,
     EXP,
     HOLDER,
     IAT,
@@ -14,9 +17,11 @@ from support.access_lab import (
     ISSUER,
     MISSING,
     NBF,
+    NONCE,
     NOW_S,
     PERSONS,
     REF,
+    REVOKE,
     SCOPE,
     SUB,
     USES,
@@ -54,6 +59,8 @@ def test_a_plain_token():
     assert token.cti == b"identity" and token.holder_key == HOLDER and token.scopes == scopes.UNLOCK
     assert token.issuer_name is None and token.sub is None and token.ref is None and token.uses is None
     assert token.windows == [] and token.needs_uv is False and token.persons == 1
+    assert token.exi is None and token.cnonce is None and token.revokes is None and token.is_duress is False
+    assert token.issued == NOW_S - 60
     assert token.signature == sign(ISSUER, token.message())
 
 
@@ -72,12 +79,43 @@ def test_a_full_token():
                 USES: 3,
                 PERSONS: 3,
                 REF: b"sale 1",
+                CNONCE: NONCE,
+                REVOKE: [3, 5, [[1, b"identity", 0]]],
+                DURESS: True,
             }
         )
     )
     assert token.issuer_name == "hq" and token.sub == b"pseudonym" and token.ref == b"sale 1"
     assert token.audiences == ["case-12", "group:jewellery"] and token.scopes == 31
     assert token.windows == windows and token.needs_uv is True and token.uses == 3 and token.persons == 3
+    assert token.cnonce == NONCE and token.revokes == (3, 5, [[1, b"identity", 0]]) and token.is_duress is True
+    assert token.issued == NOW_S and token.not_before == NOW_S - 60
+
+
+def with_exi(**more):
+    changes = {EXP: MISSING, NBF: MISSING, EXI: 60, CTI: bytes(8), CNONCE: NONCE}
+    changes.update({{"nbf": NBF, "iat": IAT}[name]: value for name, value in more.items()})
+    return changes
+
+
+def test_a_token_with_exi():
+    token = Token(make_token(with_exi()))
+    assert token.exi == 60 and token.exp is None and token.cnonce == NONCE
+    assert token.not_before is None and token.issued is None
+    # iat says when, and binds nothing: the lock may not know the time
+    token = Token(make_token(with_exi(iat=9)))
+    assert token.not_before is None and token.issued == 9
+    token = Token(make_token(with_exi(nbf=8)))
+    assert token.not_before == 8 and token.issued == 8
+    token = Token(make_token(with_exi(nbf=8, iat=9)))
+    assert token.not_before == 8 and token.issued == 9
+
+
+def changed(claims, **more):
+    names = {"exi": EXI, "exp": EXP, "cti": CTI, "cnonce": CNONCE}
+    claims = dict(claims)
+    claims.update({names[name]: value for name, value in more.items()})
+    return claims
 
 
 def test_tag_and_algorithms():
@@ -112,6 +150,17 @@ GOOD = (
     {PERSONS: 3},
     {REF: b"r"},
     {REF: b"r" * 32},
+    {CNONCE: NONCE},
+    {WINDOWS: [[128, 0, 1]]},
+    {WINDOWS: [[255, 0, 1]]},
+    {DURESS: True},
+    {REVOKE: [0, 1, []]},
+    {REVOKE: [9, 1, []]},  # nonsense, but what to do with it is for revocation.py to say
+    {REVOKE: [0xFFFFFFFF, 0xFFFFFFFF, [[4, NOW_S, 0]]]},
+    with_exi(),
+    changed(with_exi(), exi=1),
+    changed(with_exi(), exi=86_400),
+    changed(with_exi(), cti=b"\xff" * 8),
 )
 
 BAD = (
@@ -214,7 +263,44 @@ BAD = (
     {REF: b""},
     {REF: b"r" * 33},
     {REF: "r"},
+    {EXP: MISSING, NBF: MISSING},
+    {EXI: 60},  # and exp
+    changed(with_exi(), exp=NOW_S),
+    changed(with_exi(), exi=0),
+    changed(with_exi(), exi=86_401),
+    changed(with_exi(), exi=-1),
+    changed(with_exi(), exi=True),
+    changed(with_exi(), exi=None),
+    changed(with_exi(), exi="60"),
+    changed(with_exi(), cti=bytes(7)),
+    changed(with_exi(), cti=bytes(9)),
+    changed(with_exi(), cti=bytes(16)),
+    changed(with_exi(), cnonce=MISSING),
+    changed(with_exi(), cnonce=NONCE[:15]),
+    {CNONCE: NONCE[:15]},
+    {CNONCE: NONCE + b"x"},
+    {CNONCE: "nonce of 16 text"},
+    {CNONCE: None},
+    {DURESS: False},
+    {DURESS: 1},
+    {DURESS: None},
+    {REVOKE: None},
+    {REVOKE: []},
+    {REVOKE: [0, 1]},
+    {REVOKE: [0, 1, [], 0]},
+    {REVOKE: {0: 0, 1: 1, 2: []}},
+    {REVOKE: [0, 0, []]},
+    {REVOKE: [-1, 1, []]},
+    {REVOKE: [0, 1 << 32, []]},
+    {REVOKE: [1 << 32, 1, []]},
+    {REVOKE: [False, 1, []]},
+    {REVOKE: [0, True, []]},
+    {REVOKE: [0, 1, None]},
+    {REVOKE: [0, 1, [[5, b"identity", 0]]]},
+    {REVOKE: [0, 1, [[1, b"short", 0]]]},
     # claims that this firmware does not know
+    {38: bytes(16)},
+    {41: 60},
     {0: 1},
     {10: 1},
     {-1: 1},

@@ -50,9 +50,9 @@ class Decision:
         self.is_duress = False
 
 
-def granted(token: "Token") -> Decision:
-    """Return the grant of an act to the authentic holder of `token`."""
-    return Decision(GRANT, reasons.GRANTED, token, True)
+def granted(token: "Token", reason: int) -> Decision:
+    """Return the grant of an act to the authentic holder of `token`, which is one if `reason` says so too."""
+    return Decision(GRANT, reason, token, True)
 
 
 def accepted(token: "Token") -> Decision:

@@ -121,7 +121,7 @@ class Policy:
         score, rule = rules.risk.assess(token, action, instant, now_ms)
         reason = self._judge(token, action, uv, score, instant, now_ms)
         if reason == reasons.GRANTED:
-            decision = self._join(token, action, score, instant, now_ms)
+            decision = self._join(token, action, uv, score, instant, now_ms)
         else:
             decision = denied(reason, token, True)
             if reason == reasons.LOCKED_OUT:
@@ -131,14 +131,7 @@ class Policy:
         return decision
 
     def _judge(self, token: "Token", action: int, uv: bool, score: int, instant: "Instant", now_ms: int) -> int:
-        """Return GRANTED or why the holder may not do this: all but what others must do, and the uses.
-
-        Twice, because a fault that skips one branch once must not open the lock.
-        """
-        reason = self._judge_once(token, action, uv, score, instant, now_ms)
-        return reason or self._judge_once(token, action, uv, score, instant, now_ms)
-
-    def _judge_once(self, token: "Token", action: int, uv: bool, score: int, instant: "Instant", now_ms: int) -> int:
+        """Return GRANTED or why the holder may not do this: all but what others must do, and the uses."""
         # all of it again, although present has checked it: time has passed since
         return (
             self.check(token, instant)
@@ -172,42 +165,54 @@ class Policy:
             needs_uv = needs_uv or settings.uv_required or _is_risky(score, settings.risk_uv)
         return reasons.USER_VERIFICATION_REQUIRED if needs_uv and uv is not True else reasons.GRANTED
 
-    def _join(self, token: "Token", action: int, score: int, instant: "Instant", now_ms: int) -> "Decision":
-        """Decide what is in order for the holder of `token`: with as many others as it needs, and the uses of all."""
-        rules = self._rules
-        settings = rules.configuration.settings
-        wanted = token.persons
-        if action not in _HARMLESS:
-            risk_persons = _RISK_PERSONS if _is_risky(score, settings.risk_persons) else 1
-            wanted = max(wanted, settings.persons_required, risk_persons)
+    def _join(self, token: "Token", action: int, uv: bool, score: int, instant: "Instant", now_ms: int) -> "Decision":
+        """Decide what is in order for the holder of `token`: with as many others as it needs, and the uses of all.
+
+        All that counts is asked twice on the way to a grant, here and before or in `is_grant`: one fault that skips one
+        branch once must not open the lock.
+        """
+        persons = self._rules.persons
+        wanted = self._wanted(token, action, score)
         joined = [token]
         try:
-            others = []
             if wanted > 1:
+                window_ms = self._rules.configuration.settings.persons_window_ms
                 others = [
                     other
-                    for other in rules.persons.others(token, action, now_ms, settings.persons_window_ms)
+                    for other in persons.others(token, action, now_ms, window_ms)
                     # whether their users were verified was judged when they asked
                     if self._judge(other, action, True, 0, instant, now_ms) == reasons.GRANTED and self._has_uses(other)
                 ]
-            # a token that wants more persons than this one takes part only where so many do
-            for other in sorted(others, key=_persons):
-                if len(joined) < wanted:
-                    joined.append(other)
-                    wanted = max(wanted, other.persons)
-            reason = reasons.GRANTED if len(joined) >= wanted else reasons.PERSONS_REQUIRED
+                # a token that wants more persons than this one takes part only where so many do
+                for other in sorted(others, key=_persons):
+                    if len(joined) < wanted:
+                        joined.append(other)
+                        wanted = max(wanted, other.persons)
+            reason = self._judge(token, action, uv, score, instant, now_ms)
+            for other in joined[1:]:
+                reason = reason or self._judge(other, action, True, 0, instant, now_ms)
+            if len(joined) < wanted:
+                reason = reason or reasons.PERSONS_REQUIRED
             reason = reason or self._spend(joined, instant[0])
         except UsesError:
             reason = reasons.FAULT
-        decision = granted(token) if reason == reasons.GRANTED else denied(reason, token, True)
-        decision.persons = len(joined)
-        decision.wanted = wanted
+        decision = granted(token, reason) if reason == reasons.GRANTED else denied(reason, token, True)
+        decision.persons = min(len({one.sub for one in joined}), len({one.holder_key for one in joined}))
+        decision.wanted = max(wanted, self._wanted(token, action, score))
         decision.is_duress = any(one.is_duress for one in joined)
         if reason == reasons.PERSONS_REQUIRED:
-            rules.persons.note(token, action, now_ms)
+            persons.note(token, action, now_ms)
         else:
-            rules.persons.forget(joined)
+            persons.forget(joined)
         return decision
+
+    def _wanted(self, token: "Token", action: int, score: int) -> int:
+        """Return how many persons this needs."""
+        if action in _HARMLESS:
+            return token.persons
+        settings = self._rules.configuration.settings
+        risk_persons = _RISK_PERSONS if _is_risky(score, settings.risk_persons) else 1
+        return max(token.persons, settings.persons_required, risk_persons)
 
     def _spend(self, tokens: "list[Token]", now_s: int) -> int:
         """Count a use of each, if all have one left; return GRANTED when that is durable. Raises UsesError."""

@@ -71,14 +71,7 @@ class Receipts:
         if receipt is not None:
             is_over = token.exi is not None and receipt.left_ms(now_ms) <= 0
             return reasons.EXPIRED if is_over else reasons.GRANTED
-        if token.cnonce is None or self._freshness.age_ms(token.cnonce, now_ms) is None:
-            return reasons.FRESHNESS_MISSING
-        if token.exi is not None and not self._take(token):
-            return reasons.SEQUENCE_STALE
-        if len(self._received) >= _MAX_RECEIVED:
-            self._received.pop(0)
-        self._received.append(_Receipt(token, now_ms))
-        return reasons.GRANTED
+        return self._refusal(token, now_ms) or self._keep(token, now_ms)
 
     def left_ms(self, token: "Token", now_ms: int) -> int:
         """Return how long a token with exi is still valid; 0 if it is over or was not received."""
@@ -112,21 +105,39 @@ class Receipts:
                 return receipt
         return None
 
-    def _take(self, token: "Token") -> bool:
-        """Make the sequence number in cti the highest of its issuer; False if it is not higher."""
-        if self._taken is None:
-            raise StoreError("not sound")
-        sequence = int.from_bytes(token.cti, "big")
-        if sequence <= self._taken.get(token.kid, -1):
-            return False
-        taken = dict(self._taken)
-        taken[token.kid] = sequence
+    def _refusal(self, token: "Token", now_ms: int) -> int:
+        """Return GRANTED or why `token` cannot be received now."""
+        if token.cnonce is None or self._freshness.age_ms(token.cnonce, now_ms) is None:
+            return reasons.FRESHNESS_MISSING
+        if token.exi is not None and int.from_bytes(token.cti, "big") <= self._highest().get(token.kid, -1):
+            return reasons.SEQUENCE_STALE
+        return reasons.GRANTED
+
+    def _keep(self, token: "Token", now_ms: int) -> int:
+        # asked again: a fault that skips a branch once must not put a token here, which is believed from then on
+        reason = self._refusal(token, now_ms)
+        if reason == reasons.GRANTED:
+            if token.exi is not None:
+                self._take(token)
+            self._received.append(_Receipt(token, now_ms))
+            del self._received[:-_MAX_RECEIVED]
+        return reason
+
+    def _take(self, token: "Token") -> None:
+        """Make the sequence number in cti the highest of its issuer."""
+        taken = dict(self._highest())
+        taken[token.kid] = int.from_bytes(token.cti, "big")
         try:
             self._store.save(cbor.encode([[kid, taken[kid]] for kid in taken]))
         except OSError:
             raise StoreError("cannot write")
         self._taken = taken
-        return True
+
+    def _highest(self) -> "dict[bytes, int]":
+        """Return the highest sequence number taken, by kid."""
+        if self._taken is None:
+            raise StoreError("not known")
+        return self._taken
 
 
 def empty() -> bytes:
@@ -138,7 +149,10 @@ def _load(store: "Store") -> "dict[bytes, int] | None":
     """Return the highest sequence number by kid, or None if that is not known."""
     taken: "dict[bytes, int]" = {}
     try:
-        for kid, sequence in cbor.decode(store.load() or b"", _MAX_SIZE):
+        entries = cbor.decode(store.load() or b"", _MAX_SIZE)
+        if not cbor.is_array(entries):
+            return None
+        for kid, sequence in entries:
             if not isinstance(kid, bytes) or type(sequence) is not int or sequence < 0:
                 return None
             taken[kid] = sequence
