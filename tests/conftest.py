@@ -21,13 +21,15 @@ PORTABLE = (
     "app/test_dispatch.py",
     "app/test_commands.py",
     "app/test_configuration.py",
+    "app/test_risk.py",
     "app/test_starts.py",
     "fuzz/test_dispatch_bytes.py",
     "fuzz/test_commands.py",
 )
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
 DEVICE = ("drivers/",) + tuple(
-    f"app/test_{name}.py" for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
+    f"app/test_{name}.py"
+    for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
 )
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
 FILE_TIME_LIMIT_S = 240
