@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import audit, collect, config, emulate, keygen, output, token, unlock
+from .commands import audit, collect, command, config, emulate, keygen, output, token, unlock
 from .errors import ToolError
 
 EXIT_USER = 2
@@ -29,6 +29,7 @@ app.add_typer(token.app, name="token")
 app.command("emulate")(emulate.emulate)
 app.command("unlock")(unlock.unlock)
 app.command("collect")(collect.collect)
+app.add_typer(command.app, name="command")
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")
 

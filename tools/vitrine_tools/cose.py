@@ -68,6 +68,6 @@ def parse_sign1(data: bytes, bound: int) -> Sign1:
         header = cbor.decode(protected, bound)
     except cbor.CborError as error:
         raise CoseError(str(error)) from error
-    if not (isinstance(header, dict) and header.get(HEADER_ALG) in ALGORITHMS):
+    if not (isinstance(header, dict) and header.get(HEADER_ALG) in tuple(ALGORITHMS)):  # it may be a list
         raise CoseError("the algorithm is neither Ed25519 (-19) nor EdDSA (-8)")
     return Sign1(protected, payload, signature, header, is_tagged)

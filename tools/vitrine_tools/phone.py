@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from . import protocol
+from . import commanding, protocol
+from .commanding import Answer
 from .errors import LinkError
 from .keys import PrivateKey
 from .protocol import Acted, Action, Hello, LockStatus, Op, ProtocolError, Status
@@ -143,6 +144,20 @@ class Phone:
     async def identify(self) -> Status:
         """Ask the lock to show where it is; BUSY if it did so a moment ago."""
         return (await self.ask(Op.IDENTIFY))[0]
+
+    async def fresh(self) -> tuple[bytes, int]:
+        """Ask for a nonce that something made elsewhere can be bound to; return (cnonce, the lock's time state)."""
+        status, body = await self.ask(Op.FRESH)
+        if status != Status.OK:
+            raise Unready(protocol.read_acted(status, body))
+        cnonce, time_state = (body.get(1), body.get(2)) if isinstance(body, dict) else (None, None)
+        if not isinstance(cnonce, bytes) or len(cnonce) != commanding.CNONCE_SIZE or type(time_state) is not int:
+            raise ProtocolError("an answer without a nonce")
+        return cnonce, time_state
+
+    async def command(self, envelope: bytes) -> Answer:
+        """Bring the lock a signed command, from whoever signed it, and return its answer."""
+        return commanding.read_answer(*await self.ask(Op.COMMAND, envelope))
 
     async def open(
         self,

@@ -47,7 +47,7 @@ def unlock(
         raise ToolError(f"{key} is not the key that {token} was issued for: give the holder's private key")
     if courier is not None:
         load(courier)  # a damaged file is told while the lock is still closed
-    _choose_radio(emulator)
+    choose_radio(emulator)
     logging.getLogger("bleak").setLevel(logging.CRITICAL)  # what matters comes as an exception
     try:
         outcome, carried = asyncio.run(_open(lock, token_bytes, holder, Action[action.upper()], uv, timeout, courier))
@@ -101,7 +101,7 @@ async def _open(
     return outcome, carried
 
 
-def _choose_radio(folder: Path | None) -> None:
+def choose_radio(folder: Path | None) -> None:
     """Point D-Bus clients of this process to a running emulator's bus, if there is one."""
     import os
 
