@@ -100,7 +100,7 @@ crypto-check: $(VENV)/.base ## fail if a generated crypto file has drifted from 
 crypto32: $(VENV)/.test ## crypto tests and instruction counts on a 32-bit MicroPython (skipped where it is not to be had)
 	@$(BIN)/python tools/checks/crypto32.py
 
-powercut: $(VENV)/.test ## cut the power at every flash operation of the journal's scripted life, and within each (20 minutes)
+powercut: $(VENV)/.test ## cut the power at every flash operation of the scripted lives of journal and ledger, and within each (25 minutes)
 	@$(BIN)/python tests/powercut/run.py --jobs $(WORKERS)
 
 bench: $(VENV)/.test ## all figures; JSON in build/bench.json

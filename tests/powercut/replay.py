@@ -1,5 +1,6 @@
 """Run one power cut again by its id, on the interpreter that runs this file: python tests/powercut/replay.py 1234.17.0
 
+A case of the ledger: python tests/powercut/replay.py ledger.0.123.17.0.
 On MicroPython: MICROPYPATH=firmware:tests:.frozen micropython -X heapsize=16M tests/powercut/replay.py 1234.17.0
 """
 
@@ -11,11 +12,16 @@ if sys.implementation.name != "micropython":
     sys.path.append(_HERE + "/../support/cpython_shims")
 
 from powercut.cases import PowerCuts, parse  # noqa: E402
+from powercut.ledger import LedgerCuts  # noqa: E402
 
 
 def main(name, seed="12"):
+    if name.startswith("ledger."):
+        _, life, name = name.split(".", 2)
+        cuts = LedgerCuts(int(life))
+    else:
+        cuts = PowerCuts(seed=int(seed))
     operation, done, bits, again = parse(name)
-    cuts = PowerCuts(seed=int(seed))
     cuts.go_to(operation)
     sector, offset, data = cuts.operations[operation]
     what = "erase" if data is None else f"program {len(data)} bytes"

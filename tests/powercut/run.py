@@ -1,6 +1,6 @@
 """Run every power cut there is, on all cores: `make powercut`. Print progress, and the id of each case that fails.
 
-python tests/powercut/run.py [--jobs N] [--every N] [--seed N]
+python tests/powercut/run.py [--jobs N] [--every N] [--seed N] [--of journal|ledger]
 """
 
 import argparse
@@ -14,22 +14,26 @@ _TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_TESTS), str(_TESTS.parent / "firmware"), str(_TESTS / "support" / "cpython_shims")]
 
 from powercut.cases import PowerCuts  # noqa: E402
+from powercut.ledger import LIVES, LedgerCuts  # noqa: E402
 
 _SHOWN = 20
 
 
-def share(job, jobs, every, seed, reports):
+def share(job, jobs, every, seed, of, reports):
     """Run every `jobs`-th operation's cases, from the `job`-th on."""
-    cuts = PowerCuts(seed=seed)
-    for operation in range(job * every, len(cuts.operations), jobs * every):
-        cuts.go_to(operation)
-        cases = 0
-        broken = []
-        for name, what in cuts.run_all():
-            cases += 1
-            if what:
-                broken.append((name, what))
-        reports.put((len(cuts.operations), cases, broken))
+    journal = [PowerCuts(seed=seed)] if of != "ledger" else []
+    lives = journal + [LedgerCuts(life) for life in LIVES] if of != "journal" else journal
+    total = sum(len(cuts.operations) for cuts in lives)
+    for cuts in lives:
+        for operation in range(job * every, len(cuts.operations), jobs * every):
+            cuts.go_to(operation)
+            cases = 0
+            broken = []
+            for name, what in cuts.run_all():
+                cases += 1
+                if what:
+                    broken.append((name, what))
+            reports.put((total, cases, broken))
     reports.put(None)
 
 
@@ -37,10 +41,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=int, default=1, help="only each Nth operation")
-    parser.add_argument("--seed", type=int, default=12, help="of the life; give it to replay.py too")
+    parser.add_argument("--seed", type=int, default=12, help="of the journal's life; give it to replay.py too")
+    parser.add_argument("--of", choices=("journal", "ledger"), help="only one of them")
     options = parser.parse_args()
     reports = multiprocessing.Queue()
-    plan = (options.jobs, options.every, options.seed)
+    plan = (options.jobs, options.every, options.seed, options.of)
     workers = [
         multiprocessing.Process(target=share, args=(job, *plan, reports), daemon=True) for job in range(options.jobs)
     ]
