@@ -1,14 +1,16 @@
 """vitrine.access.uses: nothing ever hands a use back."""
 
-from binascii import crc32
+from hashlib import sha256
 
-from support import blobs, given, ints, lists, raises
-from support.access_lab import Memory
-from vitrine.access.uses import MAX_ENTRIES, Uses, UsesError, empty
+from support import ON_MICROPYTHON, choices, given, ints, lists, raises, tuples
+from support.ledger_flash import DAY, NOW_S, SPENT, UNIT, add_many, copy, fresh, tend
+from support.nor_flash import PowerCut, tear_at
+from vitrine.access.ledger import Ledger
+from vitrine.access.ledger_pages import LedgerError
+from vitrine.access.uses import Uses, UsesError
 
 KID = b"kid 1234"
-NOW_S = 1_800_000_000
-EXP = NOW_S + 100
+EXP = NOW_S + 10 * DAY
 
 
 def cti(n):
@@ -19,12 +21,35 @@ def spend(uses, n=1, exp=EXP, allowed=3, now_s=NOW_S):
     return uses.spend(KID, cti(n), exp, allowed, now_s)
 
 
-def test_empty_is_as_specified():
-    assert empty() == bytes.fromhex("010058c223be")
+class Counting:
+    """A ledger that counts what it is asked, and can fail."""
+
+    def __init__(self, ledger):
+        self.ledger = ledger
+        self.lookups = 0
+        self.is_broken = False
+        self.is_full = False
+
+    def has(self, *arguments):
+        self.lookups += 1
+        if self.is_broken:
+            raise LedgerError("Damaged")
+        return self.ledger.has(*arguments)
+
+    def add(self, *arguments):
+        if self.is_broken:
+            raise LedgerError("WornOut")
+        return not self.is_full and self.ledger.add(*arguments)
+
+
+def lab():
+    flash, ledger = fresh()
+    ledger = Counting(ledger)
+    return flash, ledger, Uses(ledger)
 
 
 def test_counts_down():
-    uses = Uses(Memory())
+    _, _, uses = lab()
     for left in (3, 2, 1):
         assert uses.left(KID, cti(1), 3) == left
         assert spend(uses) is True
@@ -34,191 +59,135 @@ def test_counts_down():
     assert uses.left(KID, cti(1), 3) == 0 and uses.left(KID, cti(2), 3) == 3
 
 
-def test_layout_is_as_specified():
-    store = Memory()
-    assert spend(Uses(store), exp=0x01020304, now_s=5)
-    assert spend(Uses(store), exp=0x01020304, now_s=5)
-    blob = store.blob
-    assert blob[:2] == b"\x01\x01" and len(blob) == 2 + 14 + 4
-    assert blob[10:16] == b"\x01\x02\x03\x04\x00\x02"
-    assert blob[-4:] == crc32(blob[:-4]).to_bytes(4, "big")
+def test_an_entry_is_as_specified():
+    _, ledger, uses = lab()
+    assert spend(uses) and spend(uses)
+    for use in (1, 2, 3):
+        digest = sha256(KID + b"u" + b"\x08" + cti(1) + b"\x00" + bytes((use,))).digest()
+        assert ledger.has(SPENT, digest) is (use < 3)
+        assert ledger.has(SPENT, digest, EXP) is (use < 3)
+        assert not ledger.has(SPENT, digest, EXP + UNIT)
 
 
 def test_it_is_durable_before_true_comes_back():
-    store = Memory()
+    flash, _, uses = lab()
     for count in range(1, 4):
-        assert spend(Uses(store))
-        assert store.saves == count
+        programs = flash.programs
+        assert spend(uses) and flash.programs == programs + 1
         # a power cut right here: the next start finds it
-        assert Uses(store).left(KID, cti(1), 3) == 3 - count
-    assert not spend(Uses(store)) and store.saves == 3
+        assert Uses(Ledger(copy(flash))).left(KID, cti(1), 3) == 3 - count
+    programs = flash.programs
+    assert not spend(uses) and flash.programs == programs
 
 
 def test_tokens_are_kept_apart():
-    uses = Uses(Memory())
+    _, _, uses = lab()
     assert uses.spend(b"kid 1234", b"12345678", EXP, 1, NOW_S)
     assert uses.spend(b"kid 1235", b"12345678", EXP, 1, NOW_S)
     assert uses.spend(b"kid 1234", b"12345679", EXP, 1, NOW_S)
+    assert uses.spend(b"kid 1234", b"12345678\x00", EXP, 1, NOW_S)
     assert not uses.spend(b"kid 1234", b"12345678", EXP, 1, NOW_S)
 
 
 def test_a_larger_allowance_for_the_same_token_counts_what_was_used():
-    uses = Uses(Memory())
+    _, _, uses = lab()
     assert [spend(uses, allowed=2) for _ in range(3)] == [True, True, False]
     assert [spend(uses, allowed=3) for _ in range(2)] == [True, False]
     assert spend(uses, allowed=1) is False and uses.left(KID, cti(1), 1) == 0
 
 
-def test_full():
-    store = Memory()
-    uses = Uses(store)
-    for n in range(MAX_ENTRIES):
+def test_a_single_use_costs_one_lookup_and_many_a_few():
+    _, ledger, uses = lab()
+    assert spend(uses, allowed=1) and ledger.lookups == 1
+    ledger.lookups = 0
+    assert not spend(uses, allowed=1) and ledger.lookups == 1
+    for _ in range(1000):
+        ledger.lookups = 0
+        assert spend(uses, 2, allowed=1000)
+        assert ledger.lookups <= 21
+    ledger.lookups = 0
+    assert not spend(uses, 2, allowed=1000) and uses.left(KID, cti(2), 1000) == 0 and ledger.lookups <= 40
+
+
+def test_every_count_is_found():
+    _, ledger, uses = lab()
+    for allowed in range(1, 20):
+        for count in range(allowed):
+            assert uses.left(KID, cti(allowed), allowed) == allowed - count
+            assert spend(uses, allowed, allowed=allowed)
+        assert not spend(uses, allowed, allowed=allowed) and uses.left(KID, cti(allowed), allowed) == 0
+    assert ledger.ledger.count(SPENT) == sum(range(20))
+
+
+def test_an_expired_token():
+    flash, _, uses = lab()
+    programs = flash.programs
+    assert spend(uses, now_s=EXP) is False and flash.programs == programs
+
+
+def test_no_room():
+    _, ledger, uses = lab()
+    assert spend(uses)
+    ledger.is_full = True
+    assert spend(uses) is False and spend(uses, 2) is False and uses.left(KID, cti(1), 3) == 2
+    add_many(ledger.ledger, SPENT, range(4095), 0)
+    ledger.is_full = False
+    assert spend(uses) is False and spend(uses, 2) is False and uses.left(KID, cti(1), 3) == 2
+
+
+def test_a_ledger_that_fails():
+    _, ledger, uses = lab()
+    assert spend(uses)
+    ledger.is_broken = True
+    for call in (lambda: spend(uses), lambda: uses.left(KID, cti(1), 3)):
+        with raises(UsesError):
+            call()
+    ledger.is_broken = False
+    assert uses.left(KID, cti(1), 3) == 2
+
+
+def test_a_later_exp_brings_nothing_back():
+    """The same identity again, valid longer: what was used must last as long."""
+    flash, ledger, uses = lab()
+    assert spend(uses, allowed=9) and spend(uses, allowed=9) and spend(uses, allowed=9)
+    assert spend(uses, exp=EXP + 90 * DAY, allowed=9)
+    assert spend(uses, exp=EXP, allowed=9)
+    for n in range(2, 200):
         assert spend(uses, n)
-    saved = store.blob
-    assert len(saved) == 2 + 64 * 14 + 4
-    assert spend(uses, 100) is False and store.blob == saved
-    # those that are counted already go on
-    assert spend(uses, 5) is True and uses.left(KID, cti(5), 3) == 1
+    tend(ledger.ledger, EXP + 2 * DAY)
+    for each in (uses, Uses(Ledger(copy(flash)))):
+        assert each.left(KID, cti(1), 9) == 5, "the one with the earlier exp may be forgotten, being the last"
+        assert each.left(KID, cti(7), 3) == 3, "expired for more than a day"
 
 
-def test_an_entry_gives_way_only_after_its_exp():
-    uses = Uses(Memory())
-    for n in range(MAX_ENTRIES):
-        assert spend(uses, n, exp=EXP if n == 7 else EXP + 1000, allowed=1)
-    assert spend(uses, 100, exp=EXP + 50, now_s=EXP - 1) is False
-    assert spend(uses, 100, exp=EXP + 50, now_s=EXP) is True
-    # it took the place of the expired one, and of no other
-    for n in range(MAX_ENTRIES):
-        assert uses.left(KID, cti(n), 1) == (1 if n == 7 else 0)
-    # whose token is not good for anything any more, even if asked
-    assert spend(uses, 7, exp=EXP, now_s=EXP) is False
+def test_no_room_to_make_the_first_ones_last():
+    _, ledger, uses = lab()
+    assert spend(uses, allowed=9)
+    ledger.is_full = True
+    assert not spend(uses, exp=EXP + 90 * DAY, allowed=9)
+    assert uses.left(KID, cti(1), 9) == 8
 
 
-def test_expired_entries_stay_while_there_is_room():
-    store = Memory()
-    uses = Uses(store)
-    assert spend(uses, 1, allowed=1)
-    assert spend(uses, 2, exp=EXP + 5000, now_s=EXP + 1000)
-    # the clock was wrong: back in time the first token is still spent
-    assert spend(uses, 1, allowed=1) is False
-
-
-def test_the_later_exp_counts():
-    uses = Uses(Memory())
-    assert spend(uses, 0, exp=EXP + 500) and spend(uses, 0, exp=EXP)
-    for n in range(1, MAX_ENTRIES):
-        assert spend(uses, n, exp=EXP + 1000)
-    assert spend(uses, 100, exp=EXP + 900, now_s=EXP + 499) is False
-    assert spend(uses, 100, exp=EXP + 900, now_s=EXP + 500) is True
-
-
-def test_an_exp_past_2106_is_never_over():
-    uses = Uses(Memory())
-    for n in range(MAX_ENTRIES):
-        assert spend(uses, n, exp=(1 << 33) + n)
-    assert spend(uses, 100, exp=1 << 40, now_s=1 << 32) is False
-
-
-def test_expired_token():
-    store = Memory()
-    assert spend(Uses(store), now_s=EXP) is False and store.saves == 0
-
-
-def test_a_missing_store_counts_nothing():
-    store = Memory()
-    store.blob = None
-    for call in (lambda: spend(Uses(store)), lambda: Uses(store).left(KID, cti(1), 3)):
-        with raises(UsesError):
-            call()
-    assert store.blob is None
-
-
-def test_a_store_that_fails():
-    store = Memory()
-    store.is_broken = True
-    for call in (lambda: spend(Uses(store)), lambda: Uses(store).left(KID, cti(1), 3)):
-        with raises(UsesError):
-            call()
-
-    class ReadOnly(Memory):
-        def save(self, data):
-            raise OSError(28)
-
-    store = ReadOnly()
-    with raises(UsesError):
-        spend(Uses(store))
-    assert Uses(store).left(KID, cti(1), 3) == 3
-
-
-def test_every_flipped_bit_is_seen():
-    store = Memory()
-    for n in range(3):
-        assert spend(Uses(store), n, allowed=1)
-    good = store.blob
-    for index in range(len(good)):
-        for bit in range(8):
-            damaged = bytearray(good)
-            damaged[index] ^= 1 << bit
-            store.blob = bytes(damaged)
-            with raises(UsesError):
-                spend(Uses(store), 0)
-            assert store.blob == damaged
-
-
-def test_a_store_cut_or_grown_is_seen():
-    store = Memory()
-    for n in range(3):
-        assert spend(Uses(store), n, allowed=1)
-    good = store.blob
-    entries = [good[2 + 14 * n : 16 + 14 * n] for n in range(3)]
-    sizes = [good[:size] for size in range(len(good))]
-    others = [good + b"\x00", good + good, b"", b"\x01\x00", b"".join(entries), bytes(len(good)), b"\xff" * len(good)]
-    for blob in sizes + others:
-        store.blob = blob
-        with raises(UsesError):
-            spend(Uses(store), 0)
-
-
-def sealed(body):
-    return body + crc32(body).to_bytes(4, "big")
-
-
-def test_a_whole_store_of_another_form_is_refused():
-    store = Memory()
-    for body in (
-        b"\x00\x00",
-        b"\x02\x00",
-        b"\x01\x01",
-        b"\x01\x00" + bytes(14),
-        b"\x01\x41" + bytes(65 * 14),
-        b"",
-        b"\x01",
-    ):
-        store.blob = sealed(body)
-        with raises(UsesError):
-            spend(Uses(store))
-    store.blob = sealed(b"\x01\x40" + bytes(64 * 14))
-    assert spend(Uses(store)) is True
-
-
-@given(blobs(0, 100), examples=300)
-def test_any_bytes(blob):
-    store = Memory()
-    store.blob = blob
-    try:
-        spend(Uses(store))
-    except UsesError:
-        return
-    raise AssertionError("random bytes passed for a store")
-
-
-@given(lists(ints(0, 4), 0, 40), ints(1, 4), examples=100)
-def test_never_more_than_allowed(tokens, allowed):
-    store = Memory()
+@given(
+    lists(tuples(ints(0, 4), ints(1, 4), choices((0, 0, 0, 30)), ints(0, 40)), 1, 40),
+    ints(0, 255),
+    examples=20 if ON_MICROPYTHON else 100,
+)
+def test_never_more_than_allowed_over_power_cuts(orders, bits):
+    flash, ledger = fresh()
+    uses = Uses(ledger)
     granted = {}
-    for n in tokens:
-        if spend(Uses(store), n, allowed=allowed):
-            granted[n] = granted.get(n, 0) + 1
-    for n in set(tokens):
-        assert granted[n] == min(allowed, tokens.count(n))
-        assert Uses(store).left(KID, cti(n), allowed) == allowed - granted[n]
+    for n, allowed, later, cut in orders:
+        if cut < 2:
+            flash.cut_after = cut
+            flash.tear = tear_at(bits % 16, bits)
+        try:
+            if spend(uses, n, EXP + later * DAY, allowed):
+                granted[n] = granted.get(n, 0) + 1
+                assert granted[n] <= allowed
+        except PowerCut:
+            flash = copy(flash)
+            flash.is_strict = False
+            uses = Uses(Ledger(flash))
+        flash.cut_after = -1
+        assert uses.left(KID, cti(n), 9) <= 9 - granted.get(n, 0)

@@ -1,133 +1,75 @@
-"""How often tokens with a number of uses were used here, durably. Source and layout: SPEC.md section 5.
+"""How often tokens with a number of uses were used here, durably: each use is an entry of the ledger (SPEC.md 13).
 
-A use is counted before the strike moves, so a power cut can lose one but never give one back. For the same reason a
-store that is missing or damaged counts nothing: provisioning writes an empty one.
+A use is counted before the strike moves, so a power cut can lose one but never give one back.
 """
 
-from binascii import crc32
 from hashlib import sha256
 
 from micropython import const
 
+from .ledger import SPENT
+from .ledger_pages import LedgerError
+
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Store(Protocol):
-        """Keeps one blob; both raise OSError if they cannot."""
-
-        def load(self) -> "bytes | None": ...
-
-        def save(self, data: bytes) -> None: ...
-
-
-VERSION = const(1)
-MAX_ENTRIES = const(64)
-
-_HEADER = const(2)  # version, number of entries
-_ENTRY = const(14)
-_KEY = const(8)
-_EXP = const(8)  # offsets in an entry
-_COUNT = const(12)
-_CRC = const(4)
-_NEVER = const(0xFFFFFFFF)  # an exp past 2106 is kept as this, and is never over
+    from .ledger import Ledger
 
 
 class UsesError(Exception):
-    """The store is missing, damaged or cannot be written: nothing was counted."""
+    """The ledger cannot tell, or cannot be written: nothing was granted."""
 
 
 class Uses:
-    """The counts in `store`. Keeps nothing itself: the store alone is true."""
+    """The counts in `ledger`. Keeps nothing itself."""
 
-    def __init__(self, store: "Store") -> None:
-        self._store = store
+    def __init__(self, ledger: "Ledger") -> None:
+        self._ledger = ledger
 
     def left(self, kid: bytes, cti: bytes, allowed: int) -> int:
         """Return how many of `allowed` uses are left, 0 or more. Raises UsesError."""
-        blob = self._load()
-        entry = _find(blob, _key(kid, cti))
-        return allowed if entry < 0 else max(0, allowed - _number(blob, entry + _COUNT, 2))
+        try:
+            return allowed - self._spent(kid, cti, allowed)
+        except LedgerError as error:
+            raise UsesError(str(error))
 
     def spend(self, kid: bytes, cti: bytes, exp: int, allowed: int, now_s: int) -> bool:
         """Count one use of a token that expires at `exp`; return True once that is durable.
 
-        False if all are spent, or if all entries belong to tokens that are still valid. Raises UsesError.
+        False if all are spent, or if there is no room to count one. Raises UsesError; then it may be counted or not.
         """
         if now_s >= exp:
             return False
-        blob = self._load()
-        key = _key(kid, cti)
-        entry = _find(blob, key)
-        count = 0
-        if entry >= 0:
-            count = _number(blob, entry + _COUNT, 2)
-            exp = max(exp, _number(blob, entry + _EXP, 4))
-        else:
-            entry = _room(blob, now_s)
-        if entry < 0 or count >= allowed:
-            return False
-        blob[entry : entry + _KEY] = key
-        blob[entry + _EXP : entry + _COUNT] = min(exp, _NEVER).to_bytes(4, "big")
-        blob[entry + _COUNT : entry + _ENTRY] = (count + 1).to_bytes(2, "big")
+        ledger = self._ledger
         try:
-            self._store.save(_seal(blob))
-        except OSError:
-            raise UsesError("cannot write")
-        return True
+            spent = self._spent(kid, cti, allowed)
+            if spent >= allowed:
+                return False
+            # Another token of this identity that expires later: its uses must not come back when the first ones expire.
+            # From the first one on, so that none ever lasts longer than the one before.
+            if spent and not ledger.has(SPENT, _digest(kid, cti, spent), exp):
+                for use in range(1, spent + 1):
+                    if not ledger.add(SPENT, _digest(kid, cti, use), exp):
+                        return False
+            return ledger.add(SPENT, _digest(kid, cti, spent + 1), exp)
+        except LedgerError as error:
+            raise UsesError(str(error))
 
-    def _load(self) -> bytearray:
-        """Return version, number and entries, checked."""
-        try:
-            blob = self._store.load()
-        except OSError:
-            raise UsesError("cannot read")
-        if blob is None or len(blob) < _HEADER + _CRC:
-            raise UsesError("missing")
-        body = bytearray(blob[:-_CRC])
-        if crc32(body) != _number(blob, len(body), _CRC):
-            raise UsesError("damaged")
-        if body[0] != VERSION or body[1] > MAX_ENTRIES or len(body) != _HEADER + body[1] * _ENTRY:
-            raise UsesError("not this format")
-        return body
-
-
-def empty() -> bytes:
-    """Return the store that provisioning writes: no token was used yet."""
-    return _seal(bytearray((VERSION, 0)))
-
-
-def _seal(body: bytearray) -> bytes:
-    return bytes(body) + crc32(body).to_bytes(_CRC, "big")
-
-
-def _key(kid: bytes, cti: bytes) -> bytes:
-    return sha256(kid + cti).digest()[:_KEY]
+    def _spent(self, kid: bytes, cti: bytes, allowed: int) -> int:
+        """Return how many of the uses from 1 to `allowed` are spent: they are so one after the other. Galloping."""
+        low = 0
+        high = 1
+        while high <= allowed and self._ledger.has(SPENT, _digest(kid, cti, high)):
+            low = high
+            high *= 2
+        high = min(high, allowed + 1)
+        while low + 1 < high:
+            middle = (low + high) // 2
+            if self._ledger.has(SPENT, _digest(kid, cti, middle)):
+                low = middle
+            else:
+                high = middle
+        return low
 
 
-def _number(data: "bytes | bytearray", start: int, size: int) -> int:
-    return int.from_bytes(data[start : start + size], "big")
-
-
-def _find(body: "bytes | bytearray", key: bytes) -> int:
-    """Return where the entry of `key` starts, or -1."""
-    for entry in range(_HEADER, len(body), _ENTRY):
-        if body[entry : entry + _KEY] == key:
-            return entry
-    return -1
-
-
-def _room(body: bytearray, now_s: int) -> int:
-    """Return where a new entry may start: at the end, or in place of one whose token has expired; else -1.
-
-    Expired ones are kept while there is room, in case the clock was wrong.
-    """
-    if body[1] < MAX_ENTRIES:
-        body[1] += 1
-        body.extend(bytes(_ENTRY))
-        return len(body) - _ENTRY
-    for entry in range(_HEADER, len(body), _ENTRY):
-        exp = _number(body, entry + _EXP, 4)
-        if exp != _NEVER and exp <= now_s:
-            return entry
-    return -1
+def _digest(kid: bytes, cti: bytes, use: int) -> bytes:
+    return sha256(kid + b"u" + bytes((len(cti),)) + cti + use.to_bytes(2, "big")).digest()
