@@ -134,16 +134,28 @@ def test_a_jump_is_seen_at_the_next_look_and_for_good():
 
 
 @on_chip
+def test_a_jump_is_one_on_a_clock_that_was_set_long_ago():
+    chip = trusted_chip()
+    clock = chip.clock()
+    for _ in range(3600):
+        clock.reading()
+        chip.pass_ms(10_000)
+    chip.rtc_ns += 2_015_000_000
+    assert clock.reading()[1] == UNTRUSTED and clock.cause == "jump"
+
+
+@on_chip
 def test_what_is_no_jump():
     chip = trusted_chip()
     clock = chip.clock()
     clock.reading()
     chip.rtc_ns += 2_000_000_000
     assert clock.reading()[1] == TRUSTED
-    chip.pass_ms(4_000_000)
-    chip.rtc_ns += 1_900_000_000  # 975 ppm in all
+    chip.pass_ms(2_000_000)  # 1,000 ppm of it are forgiven
     assert clock.reading()[1] == TRUSTED
-    chip.rtc_ns += 200_000_000
+    chip.rtc_ns += 2_000_000_000
+    assert clock.reading()[1] == TRUSTED
+    chip.rtc_ns += 1_000_000
     assert clock.reading()[1] == UNTRUSTED
 
 

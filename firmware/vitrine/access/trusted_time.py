@@ -17,6 +17,8 @@ UNTRUSTED = const(0)
 TRUSTED = const(1)
 COASTING = const(2)
 
+JUMP_MS = const(2000)
+
 _MAGIC = b"VTR2"
 _MARK = ">4sQIiI"
 _MARK_SIZE = const(24)
@@ -24,8 +26,7 @@ _MAX_S = const(0xFFFFFFFF)  # what a record can hold
 _MILLION = const(1_000_000)
 _STATEMENT_MS = const(1000)  # a statement names a whole second that has begun
 _OWN_MS = const(20)  # between the look at the ticks and the clock that is set
-_JUMP_MS = const(2000)
-_JUMP_SHARE = const(1000)  # 1,000 ppm: one thousandth
+_FORGIVEN_SHARE = const(1000)
 
 
 def drift_ms(elapsed_ms: int, drift_ppm: int) -> int:
@@ -58,10 +59,14 @@ def merge(known: "tuple[int, int] | None", told: "tuple[int, int]", floor_ms: in
     return max(low, floor_ms), high
 
 
-def is_jump(clock_ms: int, ticks_ms: int) -> bool:
-    """Tell whether a clock that went `clock_ms` forward while the ticks did `ticks_ms` was moved."""
-    off_ms = abs(clock_ms - ticks_ms)
-    return off_ms > _JUMP_MS and off_ms * _JUMP_SHARE > ticks_ms
+def slip_ms(before_ms: int, clock_ms: int, ticks_ms: int) -> int:
+    """Return by how much the clock is ahead of its ticks, which was `before_ms`, when it has gone `clock_ms` forward.
+
+    1,000 ppm of it are forgiven: what is left over JUMP_MS is no drift, whether it came at once or bit by bit.
+    """
+    ahead_ms = before_ms + clock_ms - ticks_ms
+    forgiven_ms = min(abs(ahead_ms), ticks_ms // _FORGIVEN_SHARE)
+    return ahead_ms - forgiven_ms if ahead_ms > 0 else ahead_ms + forgiven_ms
 
 
 class Mark:

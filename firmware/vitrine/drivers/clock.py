@@ -10,7 +10,7 @@ import time
 
 from micropython import const
 
-from vitrine.access.trusted_time import COASTING, TRUSTED, UNTRUSTED, Mark, decode_mark, is_jump
+from vitrine.access.trusted_time import COASTING, JUMP_MS, TRUSTED, UNTRUSTED, Mark, decode_mark, slip_ms
 from vitrine.door.ticks import ticks_diff
 
 TYPE_CHECKING = const(0)
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _UNKNOWN_S = const(0xFFFFFFFF)  # an untrusted clock may be off by any time: whatever ends has ended
+_SECOND_MS = const(1000)
 _STEP_MS = const(500)  # who trims the clock by less moves no decision
 # In the place of a mark: this lock itself ended the trust. A supply that was gone leaves nothing.
 _ENDED = b"\x00"
@@ -56,10 +57,10 @@ class Clock:
         self.ticks_diff = ticks_diff
         self._memory: "bytes | None" = None  # the RTC's, as it was at the last look
         self._mark: "Mark | None" = None
-        # since this mark was first looked at: what the RTC said then, the ticks at the last look, and those passed
-        self._start_ms = 0
+        # a second ago or more: what the RTC said, the ticks, and by how much the RTC was ahead of them
+        self._then_ms = 0
         self._ticks = 0
-        self._passed_ms = 0
+        self._slip_ms = 0
 
     def reading(self) -> "tuple[int, int]":
         """Return (Unix seconds, time state): never below the floor."""
@@ -129,17 +130,17 @@ class Clock:
         if memory != self._memory:
             self._memory = memory
             self._mark = decode_mark(memory)
-            self._start_ms = clock_ms
-            self._passed_ms = 0
+            self._then_ms, self._ticks, self._slip_ms = clock_ms, ticks, 0
             if self._mark is not None:
                 self.raise_floor(self._mark.floor_s)
             elif memory != _ENDED:
                 self.cause = "lost"
-        else:
-            self._passed_ms += ticks_diff(ticks, self._ticks)
-        self._ticks = ticks
         if self._mark is not None:
-            if is_jump(clock_ms - self._start_ms, self._passed_ms):
+            passed_ms = ticks_diff(ticks, self._ticks)
+            slipped_ms = slip_ms(self._slip_ms, clock_ms - self._then_ms, passed_ms)
+            if passed_ms >= _SECOND_MS:
+                self._then_ms, self._ticks, self._slip_ms = clock_ms, ticks, slipped_ms
+            if abs(slipped_ms) > JUMP_MS:
                 self._distrust("jump")
             elif clock_ms < self.floor_s * 1000 or self._mark.elapsed_ms(clock_ms) < 0:
                 # for good: the RTC goes on, and would pass the floor again without being any more right
