@@ -249,7 +249,7 @@ def test_operate_sees_what_the_door_did_before():
     lab = Lab()
     lab.inputs.door_closed = False
     assert lab.lock.operate(UNLOCK, grant(), BLE)
-    assert lab.kinds() == [1, 1, 0, 2, 1, 0] and lab.alarms() == [(6, 1), (6, 0)]
+    assert lab.kinds() == [1, 1, 0, 0, 2, 1] and lab.alarms() == [(6, 1), (6, 0)]
 
 
 def test_a_strike_that_fails_is_a_no_on_record():

@@ -198,7 +198,7 @@ def test_ajar_is_said_once_and_again_only_after_a_grant_or_a_close():
     assert actions == ()
     state, actions = fsm.step(state, states.UNLOCK_GRANTED, ticks_add(now, 3600000))
     assert state.mode == states.OPEN and ticks_diff(state.next_ms, now) == 3600000 + 30000
-    assert actions[-1] == (states.RAISE_ALARM, states.ALARM_AJAR, 0)
+    assert (states.RAISE_ALARM, states.ALARM_AJAR, 0) in actions
 
 
 def test_passage_from_its_beginning_to_its_end():

@@ -16,11 +16,11 @@ The strike is fail-secure with a slam latch: energised = released, and a door th
 | OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN R O      | OPEN E O      | -              | OPEN R       | OPEN R       | OPEN R       | -            | AJAR D A    |
 | OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN R O       | OPEN R       | OPEN R       | -            | OPEN E       | -           |
 | OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN O         | OPEN R       | OPEN R       | OPEN         | OPEN E       | -           |
-| AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E O D C  | OPEN E O D C  | AJAR O        | OPEN E O D C  | -              | AJAR R       | AJAR R       | -            | -            | AJAR A      |
-| AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E O D C  | OPEN E O D C  | AJAR O        | OPEN E O D C  | -              | AJAR R       | AJAR R       | -            | -            | -           |
-| AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E O D C  | OPEN E O D C  | AJAR R O      | OPEN E O D C  | -              | AJAR R       | AJAR R       | AJAR R       | -            | AJAR A      |
-| FORCED         | -          | -          | RELOCKING D C | FORCED E O   | OPEN E O D C  | OPEN E O D C  | FORCED O      | OPEN E O D C  | -              | FORCED R     | FORCED R     | -            | -            | -           |
-| FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E O D C  | OPEN E O D C  | FORCED R O    | OPEN E O D C  | -              | FORCED R     | FORCED R     | FORCED R     | -            | -           |
+| AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R       | AJAR R       | -            | -            | AJAR A      |
+| AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R       | AJAR R       | -            | -            | -           |
+| AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR R O      | OPEN E C O D  | -              | AJAR R       | AJAR R       | AJAR R       | -            | AJAR A      |
+| FORCED         | -          | -          | RELOCKING D C | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED O      | OPEN E C O D  | -              | FORCED R     | FORCED R     | -            | -            | -           |
+| FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED R O    | OPEN E C O D  | -              | FORCED R     | FORCED R     | FORCED R     | -            | -           |
 
 Rows: the mode; `hold` = unlocked for the hold time; `coil` = open with the strike energised for the unlock time; `pass` =
 in passage; `both` = in passage, and a grant's time runs besides; `last` = at the third step.
@@ -314,6 +314,8 @@ def _let_through(state: State, event: int, now_ms: int, operation: int, source: 
         new.strike_until_ms = until_ms
         if state.passage_until_ms is None or ticks_diff(until_ms, state.passage_until_ms) > 0:
             actions = ((states.ENERGISE_STRIKE, on_ms),)
+    if event != states.REX_PRESSED:
+        actions += _over(state)
     actions += ((states.REPORT_OPERATION, operation, source),)
     return new, actions + _enter(new, state, event, source, now_ms)
 
@@ -324,7 +326,8 @@ def _begin_passage(state: State, now_ms: int) -> "Step":
     new = state.copy()
     new.passage_until_ms = ticks_add(now_ms, _PASSAGE_ON_MS)
     source = states.SOURCE_SCHEDULE
-    actions = ((states.ENERGISE_STRIKE, _PASSAGE_ON_MS), (states.REPORT_OPERATION, states.UNLOCK, source))
+    report = (states.REPORT_OPERATION, states.UNLOCK, source)
+    actions = ((states.ENERGISE_STRIKE, _PASSAGE_ON_MS),) + _over(state) + (report,)
     return new, actions + _enter(new, state, states.PASSAGE_BEGUN, source, now_ms)
 
 
@@ -339,7 +342,7 @@ def _enter(new: State, old: State, event: int, source: int, now_ms: int) -> "tup
     new.become(states.OPEN, event, source, now_ms)
     if old.mode == states.OPEN:
         return ()
-    return ((states.REPORT_DOOR, states.DOOR_OPEN, source),) + _over(old)
+    return ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
 
 
 def _end_passage(state: State, now_ms: int) -> "Step":
