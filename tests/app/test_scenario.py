@@ -216,6 +216,8 @@ def test_passage_needs_a_clock_and_a_window():
         for time_state in (UNTRUSTED, TRUSTED, COASTING):
             expected_now = expected and time_state != UNTRUSTED
             assert lab.scenario.is_passage((unix_s, time_state, 0), calendar) is expected_now
+    for time_state in (-1, 3, None):
+        assert not lab.scenario.is_passage((NINE_S, time_state, 0), calendar)
     assert lab.apply({2: True}) == reasons.GRANTED
     assert not lab.scenario.is_passage((NINE_S, TRUSTED, 0), calendar)
 

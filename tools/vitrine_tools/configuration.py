@@ -336,7 +336,7 @@ def _problem(error: ValidationError, known: Iterable[str]) -> str:
         hint = f"did you mean {like[0]}?" if like else "`vitrine config schema` names them all"
         return f"{field} is not a setting: {hint}"
     if first["type"] == "value_error":
-        text = str(first["ctx"]["error"])
+        text = first["msg"].removeprefix("Value error, ")
     elif name in SETTINGS:
         return f"{field} must be a whole number from {SETTINGS[name].least} to {SETTINGS[name].most}"
     else:

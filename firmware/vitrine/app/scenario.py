@@ -42,7 +42,8 @@ _PASSAGE = const(5)
 _MAX_WEEKLY = const(16)
 _MAX_PASSAGES = const(8)
 _U32 = const(0xFFFFFFFF)
-_UNTRUSTED = const(0)
+_TRUSTED = const(1)
+_COASTING = const(2)
 _STEP_MS = const(1000)
 
 
@@ -82,7 +83,7 @@ class Scenario(SequencedBlob):
     def is_passage(self, instant: "tuple[int, int, int]", calendar: "Calendar") -> bool:
         """Tell whether anybody may pass at `instant` (Unix seconds, time state, error): never without a clock."""
         unix_s, time_state, _ = instant
-        if self.is_lockdown or time_state == _UNTRUSTED:
+        if self.is_lockdown or time_state not in (_TRUSTED, _COASTING):
             return False
         for start_s, until_s in self._passage:
             if start_s <= unix_s < until_s:

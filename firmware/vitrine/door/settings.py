@@ -37,7 +37,8 @@ class Settings(Fields):
             if type(key) is not int or not 1 <= key <= len(names):
                 raise SettingsError("unknown")
         for i in range(len(names)):
-            default, least, most = struct.unpack_from(_ROW, ROWS, _ROW_SIZE * i + 1)
+            row = struct.unpack_from(_ROW, ROWS, _ROW_SIZE * i + 1)  # pyright: ignore[reportUnknownMemberType]
+            default, least, most = row
             value: "Any" = differing.get(i + 1, default)
             if type(value) is not int or not least <= value <= most:
                 raise SettingsError("setting %d" % (i + 1))
