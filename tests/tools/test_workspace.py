@@ -82,6 +82,7 @@ def test_the_default_lock_has_a_valid_record(tmp_path):
 def test_the_token_asks_for_no_more_than_the_lock_lets_its_issuer_give(tmp_path):
     everything = workspace.prepare(tmp_path, None, None, "UTC0")
     assert tokens.parse(everything.token.read_bytes()).claims.scopes == ("unlock", "hold", "courier")
+    assert "admin" in everything.record.issuers[0].scopes  # it signs commands
     for trusted, issued in ((("unlock",), ("unlock",)), (("service",), None)):
         issuer = replace(everything.record.issuers[0], scopes=trusted)
         (tmp_path / "own").write_bytes(replace(everything.record, issuers=(issuer,)).to_bytes())

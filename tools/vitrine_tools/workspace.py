@@ -115,7 +115,7 @@ def _new_record(lock_id: str, issuer: keys.PublicKey, zone: str) -> bytes:
             provisioning.Issuer(
                 public_key=issuer,
                 name="emulator",
-                scopes=_SCOPES,
+                scopes=(*_SCOPES, "admin"),  # so that it can sign commands
                 audiences=(lock_id, _GROUP),
                 max_lifetime_s=_TOKEN_S,
             ),
