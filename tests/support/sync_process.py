@@ -54,6 +54,8 @@ class SyncLock:
     watch: bool = True
     single: int = 0
     umqtt: Path = field(default_factory=lambda: umqtt_folder())
+    issuer: bytes = bytes(32)  # public key of who may command it
+    time_state: int = 1
 
     def __post_init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -91,6 +93,8 @@ class SyncLock:
             sectors=self.sectors,
             watch=self.watch,
             single=self.single,
+            issuer=self.issuer.hex(),
+            time_state=self.time_state,
         )
         self._reader = asyncio.create_task(self._read())
         await self.heard(event="ready")

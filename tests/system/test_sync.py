@@ -171,10 +171,11 @@ async def test_state_is_retained_and_the_will_tells_when_the_lock_is_gone(broker
     await lock.start(tmp_path)
     async with listening(broker, "intruder") as (_, messages):
         assert await next_on(messages, "availability") == b"online"
-        wanted = {"lock": "Locked", "door": "DoorClosed", "time": "trusted"}
+        more = {"scenario": "normal", "alarms": []}
+        wanted = {"lock": "Locked", "door": "DoorClosed", "time": "trusted", **more}
         assert json.loads(await next_on(messages, "state")) == wanted
         lock.do(do="state", state=[2, 0, 2])
-        wanted = {"lock": "Unlocked", "door": "DoorOpen", "time": "coasting"}
+        wanted = {"lock": "Unlocked", "door": "DoorOpen", "time": "coasting", **more}
         assert json.loads(await next_on(messages, "state")) == wanted
         await lock.stop()
         assert await next_on(messages, "availability") == b"offline"

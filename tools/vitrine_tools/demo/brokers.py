@@ -19,10 +19,16 @@ HOST = "localhost"
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _READY_S = 10.0
 
-# whose certificate says NAME may write under vitrine/NAME and read its acknowledgements; collectors the other way round
+# whose certificate says NAME may write under vitrine/NAME and read what is for it; collectors and who commands the
+# other way round
 _ACL = """\
 pattern write vitrine/%u/#
 pattern read vitrine/%u/acknowledgement
+pattern read vitrine/%u/command
+user commander
+topic write vitrine/+/command
+topic read vitrine/+/result
+topic read vitrine/+/fresh
 user collector
 topic read vitrine/#
 topic write vitrine/+/acknowledgement
