@@ -147,6 +147,27 @@ def test_issue_begins_a_minute_ago(run, store):
     assert now_s - 120 < claims.nbf_s <= now_s - 59 and claims.exp_s - claims.nbf_s == 8 * 3600
 
 
+def test_a_token_for_a_lock_without_a_time(store, run):
+    from vitrine_tools.revocations import Book, Entry
+
+    issuer = keys.load_private(store / "issuer.pem").public
+    Book(store / "lists.json", issuer.kid).add([Entry("cti", "11" * 8, 0)], 7)
+    arguments = ["--lock", "case-12", "--exi", "120", "--cnonce", "ab" * 16, "--duress", "--revoke", "lists.json"]
+    issue = ["token", "issue", "--key", "issuer.pem", "--holder", "holder.pub.pem", "--out", "exi.cbor", *arguments]
+    status, out, _ = run(*issue, "--window", "Holidays 10:00-14:00")
+    assert status == 0 and "120 s" not in out and "2m from when the lock first sees it" in out
+    assert "raises a silent alarm" in out and "1 entries, list 7" in out and "Holidays 10:00-14:00" in out
+    claims = tokens.parse((store / "exi.cbor").read_bytes()).claims
+    assert (claims.exi_s, claims.exp_s, claims.nbf_s, claims.cnonce) == (120, None, None, b"\xab" * 16)
+    assert claims.revoke == (0, 7, ((1, b"\x11" * 8, 0),)) and claims.is_duress and claims.windows == ((128, 600, 840),)
+    status, out, _ = run("token", "inspect", "exi.cbor", "--json")
+    shown = json.loads(out)
+    assert status == 0 and shown["exi"] == 120 and shown["cnonce"] == "ab" * 16 and shown["duress"] is True
+    assert shown["revoke"] == {"previous": 0, "sequence": 7, "entries": [[1, "11" * 8, 0]]}
+    status, out, _ = run("token", "verify", "exi.cbor", "--issuer", "issuer.pub.pem", "--lock", "case-12")
+    assert status == 0 and "cnonce" in out
+
+
 def test_verify(run, store):
     verify = ["token", "verify", "token.cbor"]
     status, out, _ = run(*verify, "--issuer", "issuer.pub.pem", "--lock", "case-12")
@@ -189,6 +210,11 @@ MISTAKES = [
     ("keygen issuer --out nowhere/k.pem", "cannot write nowhere/k.pem"),
     ("token issue --key issuer.pem", "Missing option '--holder'"),
     (ISSUE, "say what the token opens"),
+    (ISSUE + " --lock a --exi 60", "--exi needs the lock's nonce"),
+    (ISSUE + " --lock a --exi 60 --for 1h", "either --exi or an end"),
+    (ISSUE + " --lock a --exi 60 --cnonce 00", "is not a nonce of a lock"),
+    (ISSUE + " --lock a --exi 86401 --cnonce " + "00" * 16, "exi must be"),
+    (ISSUE + " --lock a --revoke missing.json", "holds no revocations"),
     (f"{ISSUE} --lock Case_12", "'Case_12' is not a lock id"),
     (f"{ISSUE} --group ÄÖ", "is not a group"),
     (f"{ISSUE} --lock a --for ever", "'ever' is not a duration"),

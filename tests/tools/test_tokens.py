@@ -21,26 +21,48 @@ NOW_S = 1_800_000_000
 PLAIN = Claims(
     audiences=("case-12",), scopes=("unlock",), holder=HOLDER.public, nbf_s=NOW_S, exp_s=NOW_S + 3600, cti=bytes(8)
 )
+EXI = {"exp_s": None, "nbf_s": None, "exi_s": 60, "cnonce": bytes(16)}
 
 LOCKS = st.from_regex(r"[a-z0-9-]{1,32}", fullmatch=True)
 GROUPS = st.from_regex(r"group:[a-z0-9-]{1,26}", fullmatch=True)
 OPTIONAL = st.none()
-CLAIMS = st.builds(
-    Claims,
+U32 = st.integers(0, 2**32 - 1)
+ENTRIES = st.one_of(
+    st.tuples(st.just(1), st.binary(min_size=8, max_size=16), U32),
+    st.tuples(st.just(2), st.binary(min_size=1, max_size=16), U32),
+    st.tuples(st.just(3), st.binary(min_size=8, max_size=8), U32),
+    st.tuples(st.just(4), U32, st.just(0)),
+)
+ALL_CLAIMS = dict(
     audiences=st.lists(LOCKS | GROUPS, min_size=1, max_size=4).map(tuple),
     scopes=st.lists(st.sampled_from(tokens.SCOPES), min_size=1, max_size=5, unique=True).map(tuple),
     holder=st.sampled_from([HOLDER.public, ISSUER.public]),
-    nbf_s=st.integers(0, NOW_S),
-    exp_s=st.integers(NOW_S + 1, 2**33),
-    cti=st.binary(min_size=8, max_size=16),
     iat_s=OPTIONAL | st.integers(0, 2**33),
     issuer=OPTIONAL | st.text(min_size=0, max_size=8),
     sub=OPTIONAL | st.binary(min_size=1, max_size=16),
-    windows=st.lists(st.tuples(st.integers(1, 127), st.integers(0, 1440), st.integers(0, 1440)), max_size=6).map(tuple),
+    windows=st.lists(st.tuples(st.integers(1, 255), st.integers(0, 1440), st.integers(0, 1440)), max_size=6).map(tuple),
     needs_uv=st.booleans(),
     uses=OPTIONAL | st.integers(1, 1000),
     persons=OPTIONAL | st.integers(1, 3),
     ref=OPTIONAL | st.binary(min_size=1, max_size=32),
+    revoke=OPTIONAL | st.tuples(U32, st.integers(1, 2**32 - 1), st.lists(ENTRIES, max_size=3).map(tuple)),
+    is_duress=st.booleans(),
+)
+CNONCES = st.binary(min_size=16, max_size=16)
+CLAIMS = st.builds(
+    Claims,
+    nbf_s=st.integers(0, NOW_S),
+    exp_s=st.integers(NOW_S + 1, 2**33),
+    cti=st.binary(min_size=8, max_size=16),
+    cnonce=OPTIONAL | CNONCES,
+    **ALL_CLAIMS,
+) | st.builds(
+    Claims,
+    nbf_s=OPTIONAL | st.integers(0, 2**33),
+    exi_s=st.integers(1, 86_400),
+    cti=st.binary(min_size=8, max_size=8),
+    cnonce=CNONCES,
+    **ALL_CLAIMS,
 )
 
 
@@ -78,21 +100,28 @@ def test_what_is_issued_is_read(claims, is_tagged, algorithm):
     on_lock = DeviceToken(data)
     assert ed25519.verify(ISSUER.public.raw, on_lock.message(), on_lock.signature)
     assert (on_lock.audiences, on_lock.exp, on_lock.cti) == (list(claims.audiences), claims.exp_s, claims.cti)
-    assert (on_lock.not_before, on_lock.needs_uv, on_lock.uses) == (claims.start_s, claims.needs_uv, claims.uses)
+    assert on_lock.not_before == (claims.start_s if claims.has_start else None)
+    assert on_lock.issued == (claims.nbf_s if claims.iat_s is None else claims.iat_s)
+    assert (on_lock.needs_uv, on_lock.uses) == (claims.needs_uv, claims.uses)
+    assert (on_lock.exi, on_lock.cnonce, on_lock.is_duress) == (claims.exi_s, claims.cnonce, claims.is_duress)
+    revokes = claims.revoke and (*claims.revoke[:2], [list(entry) for entry in claims.revoke[2]])
+    assert on_lock.revokes == revokes
     assert [tuple(window) for window in on_lock.windows] == list(claims.windows)
     assert on_lock.holder_key == claims.holder.raw and on_lock.hash == hashlib.sha256(data).digest()
 
 
 def read_here(data):
     try:
-        return tokens.parse(data).claims.exp_s
+        claims = tokens.parse(data).claims
+        return claims.exp_s, claims.exi_s
     except TokenError:
         return None
 
 
 def read_on_lock(data):
     try:
-        return DeviceToken(data).exp
+        token = DeviceToken(data)
+        return token.exp, token.exi
     except DeviceTokenError:
         return None
 
@@ -103,6 +132,15 @@ def test_nbf_is_a_minute_ago_and_the_time_counts_from_it():
     assert len(claims.cti) == 16 and claims.cti != Claims.for_holder(HOLDER.public, ["a"], now_s=0, valid_s=1).cti
     claims = Claims.for_holder(HOLDER.public, ["case-12"], now_s=NOW_S, valid_s=60, nbf_s=NOW_S + 5)
     assert (claims.nbf_s, claims.exp_s) == (NOW_S + 5, NOW_S + 65)
+
+
+def test_sequence_numbers_rise_by_themselves():
+    made = [
+        Claims.for_seconds(HOLDER.public, ["case-12"], exi_s=60, cnonce=bytes(16), now_s=NOW_S).cti for _ in range(3)
+    ]
+    assert all(len(cti) == 8 for cti in made) and made == sorted(made)
+    claims = Claims.for_seconds(HOLDER.public, ["a"], exi_s=60, cnonce=bytes(16), now_s=NOW_S, cti=bytes(8))
+    assert claims.cti == bytes(8) and claims.iat_s == NOW_S and not claims.has_start and claims.lifetime_s == 60
 
 
 def test_too_large_a_token_is_not_issued():
@@ -134,7 +172,19 @@ def test_too_large_a_token_is_not_issued():
         ({"ref": bytes(33)}, "ref"),
         ({"issuer": "x" * 33}, "iss"),
         ({"windows": ((0, 1, 2),)}, "days"),
-        ({"windows": ((128, 1, 2),)}, "days"),
+        ({"windows": ((256, 1, 2),)}, "days"),
+        ({"exp_s": None}, "end before it begins"),
+        ({"exi_s": 60, "cnonce": bytes(16)}, "one of exp and exi"),
+        (EXI | {"cnonce": None}, "cnonce"),
+        (EXI | {"cnonce": bytes(15)}, "cnonce"),
+        (EXI | {"exi_s": 0}, "before it begins"),
+        (EXI | {"exi_s": 86_401}, "exi"),
+        (EXI | {"cti": bytes(9)}, "cti"),
+        ({"revoke": (0, 0, ())}, "sequence of revocations"),
+        ({"revoke": (-1, 1, ())}, "sequence before"),
+        ({"revoke": (0, 1, ((5, b"", 0),))}, "kind"),
+        ({"revoke": (0, 1, ((1, b"short", 0),))}, "value of a revocation"),
+        ({"revoke": (0, 1, ((4, NOW_S, 1),))}, "until"),
         ({"windows": ((1, 1, 1441),)}, "minute"),
         ({"windows": ((1, 1, 2),) * 33}, "windows"),
     ],
@@ -201,7 +251,7 @@ def test_missing_claims_are_refused_here_and_by_the_lock(missing):
     del claims[missing]
     data = tokens.sign(claims, ISSUER)
     assert read_on_lock(data) is None
-    with pytest.raises(TokenError, match=r"missing|neither"):
+    with pytest.raises(TokenError, match=r"missing|neither|one of"):
         tokens.parse(data)
 
 

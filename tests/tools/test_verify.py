@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.access_lab import Lab
 from vitrine.access import reasons
 from vitrine.access.policy import Policy
 from vitrine.access.provision import parse_provision
 from vitrine.access.token import Token as DeviceToken
-from vitrine.access.uses import Uses, empty
 from vitrine.crypto import ed25519
 from vitrine_tools import tokens, verify, when
 from vitrine_tools.keys import PrivateKey
@@ -40,6 +40,8 @@ LOCK = Provision(
 GOOD = tokens.Claims(
     audiences=("case-12",), scopes=("unlock",), holder=HOLDER.public, nbf_s=NOW_S, exp_s=NOW_S + 3600, cti=bytes(8)
 )
+
+EXI = {"exp_s": None, "nbf_s": None, "exi_s": 60, "cnonce": bytes(16)}
 
 
 def reason_of(claims, *, signer=ISSUER, provision=LOCK, **situation):
@@ -73,6 +75,13 @@ def reason_of(claims, *, signer=ISSUER, provision=LOCK, **situation):
         ({"needs_uv": True}, {"is_user_verified": True}, "Granted"),
         ({"persons": 2}, {}, "PersonsRequired"),
         ({"uses": 1}, {}, "Granted"),
+        (EXI, {}, "Granted"),
+        (EXI, {"now_s": 0}, "Granted"),
+        (EXI | {"exi_s": 3601}, {}, "LifetimeExceeded"),
+        (EXI | {"nbf_s": NOW_S + 1}, {}, "NotYetValid"),
+        (EXI | {"iat_s": NOW_S + 1}, {}, "Granted"),
+        ({"cnonce": bytes(16)}, {}, "Granted"),
+        ({"is_duress": True}, {}, "Granted"),
     ],
 )
 def test_reasons(change, situation, reason):
@@ -103,30 +112,20 @@ def test_with_an_issuers_key_alone_the_lock_is_left_open():
     assert verify.verify(data, elsewhere).reason == Reason.AudienceMismatch
 
 
-class MemoryStore:
-    data = empty()
-
-    def load(self):
-        return self.data
-
-    def save(self, data):
-        self.data = bytes(data)
-
-
 def on_lock(data, action, uv, now_s):
     """Return the reason of the firmware's policy, with its own verification of the signature."""
 
     def verify_issuer(issuer, message, signature):
         return ed25519.verdict(issuer.public_key, message, signature)
 
-    policy = Policy(parse_provision(LOCK.to_bytes()), verify_issuer, Uses(MemoryStore()))
+    policy = Policy(parse_provision(LOCK.to_bytes()), verify_issuer, Lab(zone=LOCK.zone).rules)
     token = DeviceToken(data)
-    reason = policy.check(token, (now_s, 1))
+    reason = policy.check(token, (now_s, 1, 0))
     if reason != reasons.GRANTED:
         return reason
     if policy.verify(token) != ed25519.GRANT:
         return reasons.TOKEN_FORGED
-    return policy.decide(token, action, uv, (now_s, 1)).reason
+    return policy.decide(token, action, uv, (now_s, 1, 0), 0).reason
 
 
 MINUTES = st.integers(530, 550)
@@ -152,3 +151,10 @@ def test_the_reason_is_the_firmwares(claims, signer, action, uv):
     data = tokens.sign(claims.to_map(), signer)
     situation = Situation(now_s=NOW_S, provision=LOCK, action=action, is_user_verified=uv)
     assert verify.verify(data, situation).reason == on_lock(data, action, uv, NOW_S)
+
+
+def test_what_only_the_lock_knows_is_left_open():
+    data = tokens.issue(dataclasses.replace(GOOD, **EXI), ISSUER)
+    verdict = verify.verify(data, Situation(now_s=NOW_S, provision=LOCK))
+    assert [check.rule for check in verdict.checks if check.is_met is None] == ["cnonce", "sequence"]
+    assert not any(check.rule in ("nbf", "exp") for check in verdict.checks)

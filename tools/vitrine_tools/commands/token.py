@@ -33,11 +33,25 @@ def issue(
     ] = None,
     window: Annotated[
         list[str] | None,
-        typer.Option(help='weekly window in the lock\'s local time, e.g. "Mon-Fri 09:00-17:30"; may be repeated'),
+        typer.Option(
+            help='weekly window in the lock\'s local time, e.g. "Mon-Fri 09:00-17:30" or "Holidays 10:00-14:00"; '
+            "may be repeated"
+        ),
     ] = None,
     uv: Annotated[bool, typer.Option("--uv", help="the phone must verify its user")] = False,
     uses: Annotated[int | None, typer.Option(help="number of grants at each lock, 1 to 1000")] = None,
     persons: Annotated[int | None, typer.Option(help="number of persons who must agree, 1 to 3")] = None,
+    exi: Annotated[
+        int | None, typer.Option(help="in place of an end: seconds from when the lock first sees it, 1 to 86400")
+    ] = None,
+    cnonce: Annotated[
+        str | None, typer.Option(help="the lock's nonce that it answers, in hex; needed with --exi")
+    ] = None,
+    revoke: Annotated[
+        Path | None,
+        typer.Option(help="file of revocations whose latest list the token takes along", show_default=False),
+    ] = None,
+    duress: Annotated[bool, typer.Option("--duress", help="opens, and raises a silent alarm")] = False,
     ref: Annotated[str | None, typer.Option(help="reference for the audit trail, e.g. a sale: text or hex:..")] = None,
     sub: Annotated[str | None, typer.Option(help="pseudonym of the holder, never a name: text or hex:..")] = None,
     issuer_name: Annotated[str | None, typer.Option(help="issuer's name as the locks know it")] = None,
@@ -53,29 +67,38 @@ def issue(
     audiences = [names.check_lock_id(name) for name in lock or []] + [names.check_group(name) for name in group or []]
     if not audiences:
         raise ToolError("say what the token opens: --lock case-12, or --group jewellery")
-    if until and valid_for:
-        raise ToolError("give either --for or --until, not both")
+    issuer = keys.load_private(key)
     now_s = int(time.time())
-    start_s = when.parse_time(start) if start else now_s - tokens.CLOCK_SLACK_S
-    valid_s = when.parse_time(until) - start_s if until else when.parse_duration(valid_for or "8h")
-    if start_s + valid_s <= now_s:
-        raise ToolError(f"the token would have ended at {when.time_text(start_s + valid_s)}: give a later end")
-    claims = tokens.Claims.for_holder(
-        keys.load_public(holder),
-        audiences,
-        now_s=now_s,
-        nbf_s=start_s,
-        valid_s=valid_s,
-        scopes=tuple(" ".join(scope or ["unlock"]).replace(",", " ").split()),
-        windows=tuple(when.parse_window(text) for text in window or []),
-        needs_uv=uv,
-        uses=uses,
-        persons=persons,
-        issuer=issuer_name,
-        sub=None if sub is None else output.parse_opaque(sub, "sub", 16),
-        ref=None if ref is None else output.parse_opaque(ref, "ref", 32),
-    )
-    data = tokens.issue(claims, keys.load_private(key), is_tagged=tagged)
+    others: dict[str, Any] = {
+        "scopes": tuple(" ".join(scope or ["unlock"]).replace(",", " ").split()),
+        "windows": tuple(when.parse_window(text) for text in window or []),
+        "cnonce": None if cnonce is None else _nonce(cnonce),
+        "needs_uv": uv,
+        "uses": uses,
+        "persons": persons,
+        "issuer": issuer_name,
+        "sub": None if sub is None else output.parse_opaque(sub, "sub", 16),
+        "ref": None if ref is None else output.parse_opaque(ref, "ref", 32),
+        "revoke": None if revoke is None else _latest_list(revoke, issuer.public.kid, now_s),
+        "is_duress": duress,
+    }
+    phone = keys.load_public(holder)
+    if exi is not None:
+        if until or valid_for:
+            raise ToolError("give either --exi or an end (--for, --until), not both")
+        if cnonce is None:
+            raise ToolError("--exi needs the lock's nonce: --cnonce")
+        nbf_s = when.parse_time(start) if start else None
+        claims = tokens.Claims.for_seconds(phone, audiences, exi_s=exi, now_s=now_s, nbf_s=nbf_s, **others)
+    else:
+        if until and valid_for:
+            raise ToolError("give either --for or --until, not both")
+        start_s = when.parse_time(start) if start else now_s - tokens.CLOCK_SLACK_S
+        valid_s = when.parse_time(until) - start_s if until else when.parse_duration(valid_for or "8h")
+        if start_s + valid_s <= now_s:
+            raise ToolError(f"the token would have ended at {when.time_text(start_s + valid_s)}: give a later end")
+        claims = tokens.Claims.for_holder(phone, audiences, now_s=now_s, nbf_s=start_s, valid_s=valid_s, **others)
+    data = tokens.issue(claims, issuer, is_tagged=tagged)
     keys.write_new(out, data, mode=0o644, is_forced=force)
     if as_json:
         output.print_json({"file": str(out), **_claims_json(tokens.parse(data))})
@@ -144,6 +167,31 @@ def verify_token(
     raise typer.Exit(0 if is_granted else 1)
 
 
+def _nonce(text: str) -> bytes:
+    from ..errors import ToolError
+
+    try:
+        nonce = bytes.fromhex(text)
+    except ValueError:
+        nonce = b""
+    if len(nonce) != 16:
+        raise ToolError(f"{text!r} is not a nonce of a lock: 32 hexadecimal digits")
+    return nonce
+
+
+def _latest_list(path: Path, kid: bytes, now_s: int) -> "tokens.Revoke":
+    """Return the latest list in the file of revocations as a token takes it along."""
+    from ..errors import ToolError
+    from ..revocations import Book
+
+    book = Book(path, kid)
+    if not book.lists:
+        raise ToolError(f"{path} holds no revocations")
+    (part,) = book.after(book.lists[-2][0] if len(book.lists) > 1 else 0, now_s)
+    entries = [entry.to_list() for entry in part.entries]
+    return part.previous, part.sequence, tuple((kind, value, until_s) for kind, value, until_s in entries)
+
+
 def _conclusion(verdict: "verify.Verdict") -> str:
     from .. import protocol
 
@@ -177,6 +225,8 @@ def _claims_json(token: "tokens.Token") -> dict[str, Any]:
         "nbf": claims.nbf_s,
         "iat": claims.iat_s,
         "exp": claims.exp_s,
+        "exi": claims.exi_s,
+        "cnonce": None if claims.cnonce is None else claims.cnonce.hex(),
         "cti": claims.cti.hex(),
         "holder": claims.holder.raw.hex(),
         "scope": " ".join(claims.scopes),
@@ -185,23 +235,39 @@ def _claims_json(token: "tokens.Token") -> dict[str, Any]:
         "uses": claims.uses,
         "persons": claims.persons,
         "ref": None if claims.ref is None else claims.ref.hex(),
+        "revoke": None if claims.revoke is None else _revoke_json(claims.revoke),
+        "duress": claims.is_duress,
     }
+
+
+def _revoke_json(revoke: "tokens.Revoke") -> dict[str, Any]:
+    previous, sequence, entries = revoke
+    listed = [[kind, value.hex() if isinstance(value, bytes) else value, until_s] for kind, value, until_s in entries]
+    return {"previous": previous, "sequence": sequence, "entries": listed}
 
 
 def _claims_fields(token: "tokens.Token") -> list[tuple[str, str]]:
     from .. import when
 
     claims = token.claims
-    lifetime_s = claims.exp_s - claims.start_s
     fields = [
         ("opens", ", ".join(map(output.one_line, claims.audiences))),
         ("scope", " ".join(claims.scopes)),
-        ("from", when.time_text(claims.start_s)),
-        ("until", f"{when.time_text(claims.exp_s)}  ({when.duration_text(lifetime_s)} in all)"),
+    ]
+    lifetime = when.duration_text(claims.lifetime_s)
+    if claims.has_start:
+        fields.append(("from", when.time_text(claims.start_s)))
+    if claims.exp_s is None:
+        fields.append(("for", f"{lifetime} from when the lock first sees it"))
+    else:
+        fields.append(("until", f"{when.time_text(claims.exp_s)}  ({lifetime} in all)"))
+    fields += [
         ("holder's key", claims.holder.raw.hex()),
         ("issuer's kid", f"{token.kid.hex()}  ({token.algorithm})"),
         ("identity", claims.cti.hex()),
     ]
+    if claims.cnonce is not None:
+        fields.append(("answers nonce", claims.cnonce.hex()))
     if claims.windows:
         fields.append(("windows", "; ".join(when.window_text(window) for window in claims.windows)))
     if claims.needs_uv:
@@ -210,6 +276,10 @@ def _claims_fields(token: "tokens.Token") -> list[tuple[str, str]]:
         fields.append(("uses", str(claims.uses)))
     if claims.persons is not None:
         fields.append(("persons", str(claims.persons)))
+    if claims.revoke is not None:
+        fields.append(("revokes", f"{len(claims.revoke[2])} entries, list {claims.revoke[1]}"))
+    if claims.is_duress:
+        fields.append(("duress", "raises a silent alarm"))
     if claims.issuer is not None:
         fields.append(("issuer", output.one_line(claims.issuer)))
     if claims.sub is not None:
