@@ -235,7 +235,7 @@ async def test_the_event_loop_does_not_wait_for_a_broker(tmp_path, silence):
     assert gap_ms < 100, "the machine may be busy, but a blocked loop would be away for the whole second"
 
 
-SUBACK = b"\x90\x03\x00\x01\x01"
+SUBACK = b"\x90\x03\x00\x01\x01", b"\x90\x03\x00\x02\x01"  # for acknowledgements, and for commands
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,13 @@ SUBACK = b"\x90\x03\x00\x01\x01"
         ([b"\x20\x02\x00\x05"], "denied"),
         ([b"\x30\x02\x00\x00"], "protocol"),
         ([b"\x20\x02\x00\x00", b"\x90\x03\x00\x01\x80"], "denied"),
-        ([b"\x20\x02\x00\x00", SUBACK], "closed"),
-        ([b"\x20\x02\x00\x00", SUBACK, b"\x30" + b"\xff" * 40], "protocol"),  # a length without an end
-        ([b"\x20\x02\x00\x00", SUBACK, b"\x32\x03\x00\x05abcde" + bytes(9)], "protocol"),  # less than nothing
-        ([b"\x20\x02\x00\x00", SUBACK, b"\x32\xff\xff\xff\x7f\x00\x01a\x00\x01"], "protocol"),  # 256 MB
-        ([b"\x20\x02\x00\x00", SUBACK, b"\x34\x04\x00\x01a\x00\x01"], "protocol"),  # QoS 2
-        ([b"\x20\x02\x00\x00", SUBACK, b"\xd0\x07"], "protocol"),
+        ([b"\x20\x02\x00\x00", SUBACK[0], b"\x90\x03\x00\x02\x80"], "denied"),
+        ([b"\x20\x02\x00\x00", *SUBACK], "closed"),
+        ([b"\x20\x02\x00\x00", *SUBACK, b"\x30" + b"\xff" * 40], "protocol"),  # a length without an end
+        ([b"\x20\x02\x00\x00", *SUBACK, b"\x32\x03\x00\x05abcde" + bytes(9)], "protocol"),  # less than nothing
+        ([b"\x20\x02\x00\x00", *SUBACK, b"\x32\xff\xff\xff\x7f\x00\x01a\x00\x01"], "protocol"),  # 256 MB
+        ([b"\x20\x02\x00\x00", *SUBACK, b"\x34\x04\x00\x01a\x00\x01"], "protocol"),  # QoS 2
+        ([b"\x20\x02\x00\x00", *SUBACK, b"\xd0\x07"], "protocol"),
     ],
 )
 async def test_a_hostile_broker_ends_its_own_connection_and_nothing_else(tmp_path, answers, cause):
