@@ -84,7 +84,7 @@ board.trace({"log": open("log").read()})
         first, wrote, second, again = lock.events
     assert first["files"] == ["rom"]
     assert first["cwd"] == "/"
-    assert first["blocks"] == 0x70000 // 4096
+    assert first["blocks"] == 0x60000 // 4096
     assert "log" in second["files"]
     assert (wrote["log"], again["log"]) == ("x", "xx")
 
@@ -147,7 +147,7 @@ asyncio.run(main())
         assert journal[4096:4196].count(0) == max(0, units - 101)
 
 
-@pytest.mark.parametrize("label", ["nvs", "journal", "vfs"])
+@pytest.mark.parametrize("label", ["nvs", "journal", "access", "vfs"])
 def test_flip_bit(tmp_path, label):
     image = FlashImage(tmp_path / "flash.bin").create()
     image.flip_bit(label, 5, bit=3)

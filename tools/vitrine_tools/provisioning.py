@@ -14,7 +14,6 @@ VERSION: Final = 1
 MAX_RECORD: Final = 1900
 MAX_ZONE: Final = 48
 MAX_LIFETIME_S: Final = 0xFFFFFFFF
-NO_USES: Final = bytes.fromhex("010058c223be")  # the count of uses before the first one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The lock's flash chip as a file: partition table, provisioning, a look inside. 4 MiB, sparse, 0xff where erased.
 
-The layout is a 4 MiB one with two application slots, the journal and the file system, as a lock board has it.
+The layout is a 4 MiB one with two application slots, journal, ledger and file system, as a lock board has it.
 """
 
 import hashlib
@@ -12,9 +12,11 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
+from vitrine_tools import ledger
 from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.emulator.places import BOARD, interpreter
-from vitrine_tools.provisioning import NO_USES
+from vitrine_tools.errors import ProvisionError
+from vitrine_tools.provisioning import initial_blobs
 
 FLASH_SIZE = 4 * 1024 * 1024
 SECTOR = 4096
@@ -29,11 +31,12 @@ PARTITIONS = (
     ("ota_0", APP, 0x10, 0x10000, 0x180000),
     ("ota_1", APP, 0x11, 0x190000, 0x180000),
     ("journal", DATA, 0x40, 0x310000, 0x80000),
-    ("vfs", DATA, 0x83, 0x390000, 0x70000),
+    ("access", DATA, 0x41, 0x390000, ledger.SIZE),
+    ("vfs", DATA, 0x83, 0x3A0000, 0x60000),
 )
 _NAMESPACE = "vitrine"
 _PROVISION_KEY = "provision"
-_USES_KEY = "uses"
+_LEDGER = "access"
 _JOURNAL = "journal"  # the partition's label and the key of its key store
 
 
@@ -81,10 +84,18 @@ class FlashImage:
     def provision(self, blob: bytes) -> None:
         """Store the provisioning record (firmware/SPEC.md section 5), as `vitrine provision` does on a real lock.
 
-        First an empty count of uses, if there is none: a new record hands no uses back.
+        First what a lock has beside it, as far as it is not there: a new record hands no uses back, lifts no
+        lockdown and forgets no revocation. Bytes that are no record come without: no lock works by them.
         """
-        if self.nvs_get(_NAMESPACE, _USES_KEY) is None:
-            self.nvs_put(_NAMESPACE, _USES_KEY, NO_USES)
+        if not self.read(_LEDGER).strip(b"\xff"):
+            self._write(_LEDGER, ledger.EMPTY)
+        try:
+            blobs = initial_blobs(blob)
+        except ProvisionError:
+            blobs = {}
+        for key, first in blobs.items():
+            if self.nvs_get(_NAMESPACE, key) is None:
+                self.nvs_put(_NAMESPACE, key, first)
         self.nvs_put(_NAMESPACE, _PROVISION_KEY, blob)
 
     def provision_journal(self, lock_id: str, root: bytes, epoch: int) -> None:
@@ -126,9 +137,12 @@ class FlashImage:
 
     def erase(self, label: str) -> None:
         """A fault: the whole partition is erased."""
+        self._write(label, b"")
+
+    def _write(self, label: str, data: bytes) -> None:
         address, size = self._place(label)
         with self.path.open("r+b") as file:
-            self._fill(file, address, address + size)
+            self._fill(file, address, address + size, data)
 
     def flip_bit(self, label: str, offset: int, bit: int = 0) -> None:
         """A fault: one bit of a partition is not what was written."""
