@@ -181,7 +181,9 @@ def test_long_open():
         scores.append(lab.ask()[0])
     assert scores == [25, 55, 75, 75] and lab.ask()[1] == "long-open"
     assert lab.ask(b"others") == (0, ""), "it is the holder's, not the fixture's"
-    lab.now_s += 1700
+    lab.now_s += 1099
+    assert lab.ask()[0] == 75
+    lab.now_s += 1
     assert lab.ask() == (0, "")
 
 
@@ -248,6 +250,9 @@ def test_hands_at_the_fixture():
         assert lab.ask() == (55, "probing")
         lab.now_s += 1
         assert lab.ask() == (0, "")
+        lab.alarm(code)
+        lab.open(b"jonas")
+        assert lab.ask() == (0, ""), "the first has seen to it"
     for code in (0, 7, 8, 128, 132, 133, 134):
         lab = Lab()
         lab.alarm(code)
@@ -400,8 +405,8 @@ def judge(name, found_in_all, false_alarms):
 
 
 def test_the_traces_that_the_limits_were_chosen_on():
-    judge("tuning.txt", 235, 42)
+    judge("tuning.txt", 233, 35)
 
 
 def test_traces_that_the_limits_have_never_seen():
-    judge("heldout.txt", 232, 61)
+    judge("heldout.txt", 232, 56)

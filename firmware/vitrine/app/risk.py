@@ -47,7 +47,7 @@ _BURST_S = const(600)  # of one holder
 _CROWD_S = const(180)  # of all
 _BURST_LEAST = const(7)
 _BURST_OVER = const(40)  # in 1/16: two and a half more than usual
-_LONG_S = const(1800)
+_LONG_S = const(1200)
 _LONG_LEAST_S = const(120)
 _STAY_LEAST = const(10 * 16)  # of the usual stay, in 1/16 s
 _STAY_MOST = const(900 * 16)
@@ -178,6 +178,7 @@ class Risk:
         place = self._take(who)
         self._seen_s[place] = self._now_s
         self._refused[place] = 0
+        self._forced_s = 0  # this one was asked, and looks after it
         if self._open_s:
             return  # the door is open already: nothing more is opened
         self._open_by = who
