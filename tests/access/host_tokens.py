@@ -13,17 +13,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.access_lab import Memory
+from support.access_lab import Lab
 from vitrine.access import reasons
 from vitrine.access.decision import is_accepted, is_grant
 from vitrine.access.policy import Policy
 from vitrine.access.provision import parse_provision
 from vitrine.access.session import Session, VerifiedTokens
-from vitrine.access.uses import Uses
 from vitrine.crypto import ed25519
 
 NOW_S = 1_800_000_000
-READING = (NOW_S, 1)
+NONCE = bytes(range(16))
+INSTANT = (NOW_S, 1, 0)
 ISSUER, HOLDER, THIEF = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2, 3))
 
 
@@ -49,6 +49,7 @@ def sign1(key, header, payload, is_detached=False, is_tagged=False):
 
 
 def claims(**changes):
+    """Return a claims set; `c_m70001=` changes claim -70001, and None leaves a claim out."""
     values = {
         3: "case-12",
         4: NOW_S + 3600,
@@ -58,6 +59,7 @@ def claims(**changes):
         9: "unlock",
     }
     values.update({int(key.strip("c_").replace("m", "-")): value for key, value in changes.items()})
+    values = {key: value for key, value in values.items() if value is not None}
     # the inner COSE_Key too must be in order
     values[8] = {1: {key: values[8][1][key] for key in sorted(values[8][1], key=cbor2.dumps)}}
     return values
@@ -91,8 +93,10 @@ def provision():
 
 def new_session(provision):
     keys = {issuer.kid: ed25519.PublicKey(issuer.public_key) for issuer in provision.issuers}
+    lab = Lab(zone="CET-1CEST,M3.5.0,M10.5.0/3")
+    lab.freshness.fresh = {NONCE}
     policy = Policy(
-        provision, lambda issuer, message, signature: keys[issuer.kid].verdict(message, signature), Uses(Memory())
+        provision, lambda issuer, message, signature: keys[issuer.kid].verdict(message, signature), lab.rules
     )
     return Session(policy, ed25519.verdict, os.urandom, VerifiedTokens())
 
@@ -101,8 +105,8 @@ def run(provision, data, action=1, uv=False, **how):
     """Return (decision of present, decision of act)."""
     session = new_session(provision)
     nonce = session.hello(0)
-    presented = session.present(data, READING)
-    return presented, session.act(action, uv, proof(data, nonce, action, uv, **how), 20, READING)
+    presented = session.present(data, INSTANT, 0)
+    return presented, session.act(action, uv, proof(data, nonce, action, uv, **how), 20, INSTANT)
 
 
 @pytest.mark.parametrize("alg", [-19, -8])
@@ -124,11 +128,29 @@ def test_all_claims(provision):
         c_m70003=2,
         c_m70004=1,
         c_m70005=b"sale",
+        c_m70006=[0, 1, [[1, b"identity", 0]]],
+        c_m70007=True,
+    )
+    assert run(provision, data)[1].reason == reasons.REVOKED  # it revokes itself
+    data = token(
+        c_1="hq",
+        c_2=b"p" * 16,
+        c_3=["case-99", "group:jewellery"],
+        c_6=NOW_S,
+        c_9="hold unlock",
+        c_39=NONCE,
+        c_m70001=[[255, 0, 1440]] * 3,
+        c_m70002=True,
+        c_m70003=2,
+        c_m70004=1,
+        c_m70005=b"sale",
+        c_m70006=[0, 1, [[1, b"another identity", 0], [4, 1, 0]]],
+        c_m70007=True,
     )
     for action in (0, 1, 128):
         presented, act = run(provision, data, action=action, uv=True)
         assert is_accepted(presented) and is_grant(act)
-        assert act.token.sub == b"p" * 16 and act.token.ref == b"sale"
+        assert act.token.sub == b"p" * 16 and act.token.ref == b"sale" and act.is_duress
     assert run(provision, data)[1].reason == reasons.USER_VERIFICATION_REQUIRED
 
 
@@ -148,6 +170,20 @@ def test_tokens_of_the_cwt_package(provision, is_tagged):
     presented, act = run(provision, by_cwt(claims(c_1="hq"), is_tagged=is_tagged))
     assert is_accepted(presented) and is_grant(act)
     assert run(provision, by_cwt(claims(), signer=THIEF))[1].reason == reasons.TOKEN_FORGED
+
+
+EXI = {"c_4": None, "c_5": None, "c_7": bytes(8), "c_39": NONCE, "c_40": 60}
+
+
+@pytest.mark.parametrize("is_tagged", [False, True])
+def test_rfc_9200_tokens_of_the_cwt_package(provision, is_tagged):
+    presented, act = run(provision, by_cwt(claims(**EXI), is_tagged=is_tagged))
+    assert is_accepted(presented) and is_grant(act) and act.token.exi == 60
+    assert run(provision, by_cwt(claims(**EXI, c_6=1)))[1].reason == reasons.GRANTED
+    assert run(provision, by_cwt(claims(**(EXI | {"c_39": bytes(16)}))))[1].reason == reasons.FRESHNESS_MISSING
+    assert run(provision, by_cwt(claims(**EXI), signer=THIEF))[1].reason == reasons.TOKEN_FORGED
+    # the sequence number is one of 64 bits, however large
+    assert is_grant(run(provision, token(**(EXI | {"c_7": b"\xff" * 8})))[1])
 
 
 def test_our_form_is_a_cwt_to_the_cwt_package(provision):
@@ -176,10 +212,10 @@ def test_real_attacks(provision):
         data = token(c_8={1: {1: 1, -1: 6, -2: weak}})
         session = new_session(provision)
         session.hello(0)
-        assert is_accepted(session.present(data, READING))
+        assert is_accepted(session.present(data, INSTANT, 0))
         # R = the identity, S = 0 verifies under a key of small order with a textbook verifier
         forged = cbor2.dumps([encode({1: -19}), {}, None, b"\x01" + bytes(63)])
-        assert session.act(1, False, forged, 20, READING).reason == reasons.PROOF_FORGED
+        assert session.act(1, False, forged, 20, INSTANT).reason == reasons.PROOF_FORGED
 
 
 @settings(max_examples=150, deadline=None)
@@ -210,8 +246,8 @@ def test_mutated_real_proofs_never_grant(provision, index, change):
     data = token()
     session = new_session(provision)
     nonce = session.hello(0)
-    assert is_accepted(session.present(data, READING))
+    assert is_accepted(session.present(data, INSTANT, 0))
     mutated = bytearray(proof(data, nonce))
     mutated[index % len(mutated)] ^= change
-    decision = session.act(1, False, bytes(mutated), 20, READING)
+    decision = session.act(1, False, bytes(mutated), 20, INSTANT)
     assert not is_grant(decision) and not decision.is_authentic
