@@ -291,3 +291,132 @@ def test_the_dispatch_knows_whether_somebody_waits():
     assert lab.dispatch.is_busy()
     two.close()
     assert not lab.dispatch.is_busy()
+
+
+COMMAND, FRESH = 6, 7
+ALARM, CONFIGURATION_CHANGE = 0, 130
+PEER, OTHER_PEER = b"\x01attack", b"\x01honest"
+
+
+def alarms(lab):
+    return [fields for kind, fields in lab.events.records if kind == ALARM]
+
+
+def test_four_bad_tries_lock_a_peer_out_and_nobody_else():
+    lab = Lab()
+    for _ in range(4):
+        attempt(lab, "stolen", channel=lab.channel(PEER))
+        lab._drawn = 0
+    assert [fields[11] for fields in alarms(lab)] == [4]
+    channel = lab.channel(PEER)
+    verifications = lab.verifications
+    assert lab.ask(channel, PRESENT, case("valid")[0], request_id=0) == (BUSY, None)
+    assert channel.is_exhausted and lab.verifications == verifications
+    channel.close()
+    assert lab.events.reasons()[-1] == reasons.LOCKED_OUT
+    # the holder whose token was shown, from another phone
+    assert attempt(lab, "valid", channel=lab.channel(OTHER_PEER))[1][0] == OK
+    lab.clock.now_ms += 300_000
+    lab._drawn = 0
+    assert attempt(lab, "valid", channel=lab.channel(PEER))[1][0] == OK
+
+
+def test_a_proved_holder_goes_on_while_others_of_the_same_address_are_locked_out():
+    lab = Lab()
+    channel = lab.channel(PEER)
+    assert attempt(lab, "valid", channel=channel)[1][0] == OK
+    for _ in range(4):
+        lab._drawn = 0
+        attempt(lab, "stolen", channel=lab.channel(PEER))
+    assert lab.ask(channel, STATUS)[0] == OK and not channel.is_exhausted
+    assert lab.ask(lab.channel(PEER), HELLO, request_id=0)[0] == BUSY
+
+
+def test_a_link_without_addresses_locks_nobody_out():
+    lab = Lab()
+    for _ in range(9):
+        lab._drawn = 0
+        attempt(lab, "stolen")
+    lab._drawn = 0
+    assert attempt(lab, "valid")[1][0] == OK and alarms(lab) == []
+
+
+def test_a_key_is_locked_out_by_its_own_holder_alone():
+    lab = Lab()
+    for _ in range(4):
+        lab._drawn = 0
+        assert attempt(lab, "expired")[1][1][1] == reasons.EXPIRED
+    assert [(fields[11], 13 in fields) for fields in alarms(lab)] == [(4, True)]
+    lab._drawn = 0
+    status, body = attempt(lab, "valid")[1]
+    assert (status, body[1]) == (REFUSED, reasons.LOCKED_OUT) and 0 < body[4] <= 300
+    lab.clock.now_ms += 300_000
+    lab._drawn = 0
+    assert attempt(lab, "valid")[1][0] == OK
+
+
+def test_what_is_not_the_holders_fault_is_no_bad_try():
+    lab = Lab()
+    for name in ("early", "needs_uv") * 4:
+        lab._drawn = 0
+        attempt(lab, name)
+    lab._drawn = 0
+    assert attempt(lab, "valid")[1][0] == OK and alarms(lab) == []
+
+
+def test_a_grant_forgets_the_bad_tries():
+    lab = Lab()
+    for name in ("expired", "expired", "expired", "valid") * 3:
+        lab._drawn = 0
+        attempt(lab, name, channel=lab.channel(PEER))
+    assert len(lab.door.moves) == 3 and alarms(lab) == []
+
+
+def test_malformed_requests_are_a_bad_try_of_their_peer():
+    lab = Lab()
+    for _ in range(4):
+        channel = lab.channel(PEER)
+        channel.handle(b"\xff")
+        channel.close()
+    assert lab.ask(lab.channel(PEER), HELLO, request_id=0) == (BUSY, None)
+
+
+def test_anybody_gets_a_fresh_nonce_that_outlives_the_connection():
+    lab = Lab()
+    channel = lab.channel()
+    status, body = lab.ask(channel, FRESH)
+    channel.close()
+    assert status == OK and len(body[1]) == 16 and body[2] == 1
+    assert lab.freshness.age_ms(body[1], lab.clock.now_ms + 299_000) == 299_000
+    assert lab.ask(lab.channel(), FRESH, b"x")[0] == MALFORMED
+
+
+def test_a_command_is_answered_as_it_came_out():
+    for result, answer in (
+        ((True, True, {3: 8}), (OK, {3: 8})),
+        ((False, True, {1: 28, 3: 8}), (REFUSED, {1: 28, 3: 8})),
+        ((False, False, None), (REFUSED, None)),
+    ):
+        lab = Lab()
+        lab.commands.result.is_done, lab.commands.result.is_authentic, lab.commands.result._body = result
+        assert lab.ask(lab.channel(), COMMAND, b"envelope") == answer
+        assert lab.commands.envelopes == [(b"envelope", 1)]
+    lab = Lab()
+    assert lab.ask(lab.channel(), COMMAND, "envelope")[0] == MALFORMED and not lab.commands.envelopes
+
+
+def test_forged_commands_are_bad_tries_and_end_the_connection():
+    lab = Lab()
+    channel = lab.channel(PEER)
+    for _ in range(4):
+        assert not channel.is_exhausted
+        lab.ask(channel, COMMAND, b"forged")
+    assert channel.is_exhausted
+    assert lab.ask(lab.channel(PEER), COMMAND, b"forged", request_id=0) == (BUSY, None)
+    assert len(lab.commands.envelopes) == 4
+
+
+def test_an_unprovisioned_lock_hears_no_command():
+    lab = Lab(is_provisioned=False)
+    assert lab.ask(lab.channel(), COMMAND, b"envelope") == (REFUSED, {1: reasons.NOT_PROVISIONED})
+    assert not lab.commands.envelopes

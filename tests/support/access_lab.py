@@ -176,6 +176,9 @@ class FakeSettings:
     persons_window_ms = 30_000
     risk_uv = 0
     risk_persons = 0
+    lockout_tries = 4
+    lockout_s = 300
+    lockout_max_s = 3600
 
 
 class FakeConfiguration:

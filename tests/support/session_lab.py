@@ -2,10 +2,14 @@
 
 import json
 
+from support.access_lab import FakeConfiguration, FakeRevocations, FakeRisk, FakeScenario, FakeUses, Memory
+from vitrine.access import lockout, receipts
+from vitrine.access.freshness import Freshness
+from vitrine.access.lockout import Lockouts
+from vitrine.access.persons import Persons
 from vitrine.access.policy import Policy
 from vitrine.access.provision import parse_provision
-from vitrine.access.session import VerifiedTokens
-from vitrine.access.uses import Uses
+from vitrine.access.rules import Rules
 from vitrine.app.dispatch import Dispatch
 from vitrine.audit.record import KIND, TIME, TIME_STATE, encode
 from vitrine.codec import cbor
@@ -34,6 +38,9 @@ class Clock:
 
     def reading(self):
         return (self.unix_s, self.state)
+
+    def instant(self):
+        return (self.unix_s, self.state, 0)
 
     def ticks_ms(self):
         return self.now_ms & 0x3FFFFFFF
@@ -88,15 +95,28 @@ class Events:
         return [fields.get(4) for _, fields in self.records]
 
 
-class Store:
+class Result:
+    """What a fake command comes to."""
+
+    def __init__(self, is_done, is_authentic, body):
+        self.is_done = is_done
+        self.is_authentic = is_authentic
+        self._body = body
+
+    def body(self):
+        return self._body
+
+
+class Commands:
+    """Stands for app.commands: notes envelopes; `result` is what comes of each."""
+
     def __init__(self):
-        self.data = None
+        self.envelopes = []
+        self.result = Result(False, False, None)
 
-    def load(self):
-        return self.data
-
-    def save(self, data):
-        self.data = data
+    def execute(self, envelope, link):
+        self.envelopes.append((envelope, link))
+        return self.result
 
 
 class Lab:
@@ -112,11 +132,26 @@ class Lab:
         self._is_same_nonce = is_same_nonce
         self._drawn = 0
         provision = parse_provision(bytes.fromhex(VECTORS["provision"]))
-        self.policy = Policy(provision, self._verify_issuer, Uses(Store())) if is_provisioned else None
+        self.configuration = FakeConfiguration()
+        self.revocations = FakeRevocations()
+        self.freshness = Freshness(self._random)
+        self.lockouts = Lockouts(Memory(lockout.empty()), lambda: self.configuration.settings, self._fault)
+        self.commands = Commands()
+        self.rules = Rules(
+            FakeUses(),
+            self.revocations,
+            receipts.Receipts(Memory(receipts.empty()), self.freshness),
+            self.lockouts,
+            Persons(),
+            self.configuration,
+            FakeScenario(),
+            FakeRisk(),
+            lambda: 0,
+        )
+        self.policy = Policy(provision, self._verify_issuer, self.rules) if is_provisioned else None
         self.verifications = 0
         self.dispatch = Dispatch(
-            self.policy,
-            VerifiedTokens(),
+            self,
             self,
             self._random,
             self.door,
@@ -125,8 +160,8 @@ class Lab:
             self._identify,
         )
 
-    def channel(self):
-        return self.dispatch.channel(1)
+    def channel(self, peer=b""):
+        return self.dispatch.channel(1, peer)
 
     def ask(self, channel, op, body=None, request_id=7):
         """Send one well-formed request; return (status, body), having checked the id."""
@@ -150,6 +185,9 @@ class Lab:
     def _random(self, size):
         self._drawn += 1
         return NONCE if self._drawn == 1 or self._is_same_nonce else self._drawn.to_bytes(size, "big")
+
+    def _fault(self, detail):
+        raise AssertionError(detail)
 
     def _identify(self):
         self.identified += 1

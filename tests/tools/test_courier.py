@@ -6,12 +6,10 @@ import secrets
 import pytest
 
 from support.nor_flash import NorFlash
-from support.session_lab import Clock, Door
+from support.session_lab import Clock, Door, Lab
 from support.sync_process import journal_secrets
 from vitrine.access.policy import Policy
 from vitrine.access.provision import parse_provision
-from vitrine.access.session import VerifiedTokens
-from vitrine.access.uses import Uses
 from vitrine.app.dispatch import Dispatch
 from vitrine.audit.journal import Journal, provision
 from vitrine.audit.outbox import Outbox
@@ -61,21 +59,13 @@ class Lock:
             max_lifetime_s=86_400,
         )
         record = Provision(lock_id=LOCK, issuers=(issuer,), provisioned_at_s=EPOCH).to_bytes()
-        policy = Policy(
+        self.judgement = Lab()
+        self.judgement.policy = Policy(
             parse_provision(record),
             lambda issuer, message, signature: ed25519.verdict(issuer.public_key, message, signature),
-            Uses(Blob()),
+            self.judgement.rules,
         )
-        self.dispatch = Dispatch(
-            policy,
-            VerifiedTokens(),
-            self,
-            lambda size: secrets.token_bytes(size),
-            self.door,
-            self,
-            self.clock,
-            lambda: None,
-        )
+        self.dispatch = Dispatch(self.judgement, self, secrets.token_bytes, self.door, self, self.clock, lambda: None)
 
     # what Dispatch wants of the key tables
     verify_holder = staticmethod(ed25519.verdict)

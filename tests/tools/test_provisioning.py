@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitrine.access import lockout as device_lockout
 from vitrine.access.provision import ProvisionError as DeviceProvisionError
 from vitrine.access.provision import parse_provision as device_parse
 from vitrine.access.receipts import Receipts
@@ -223,7 +224,8 @@ def test_the_first_blobs_are_what_the_lock_reads(record):
             return blobs[self.name]
 
     blobs = provisioning.initial_blobs(record.to_bytes())
-    assert set(blobs) == {"configuration", "scenario", "revocations", "receipts"}
+    assert set(blobs) == {"configuration", "scenario", "revocations", "receipts", "lockout"}
+    assert blobs["lockout"] == device_lockout.empty()
     assert (blobs["configuration"], blobs["scenario"]) == (device_configuration.empty(), device_scenario.empty())
     pinned = device_parse(record.to_bytes())
     configuration = device_configuration.Configuration(Store("configuration"), pinned)

@@ -14,6 +14,7 @@ VERSION: Final = 1
 MAX_RECORD: Final = 1900
 MAX_ZONE: Final = 48
 MAX_LIFETIME_S: Final = 0xFFFFFFFF
+NO_LOCKOUTS: Final = bytes.fromhex("010058c223be")  # SPEC.md 3.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def initial_blobs(provision_blob: bytes) -> dict[str, bytes]:
         "revocations": [[kid, 0, 0] for kid in kids],
         "receipts": [],
     }
-    return {name: cbor.encode(content) for name, content in contents.items()}
+    return {"lockout": NO_LOCKOUTS} | {name: cbor.encode(content) for name, content in contents.items()}
 
 
 def parse(data: bytes) -> Provision:

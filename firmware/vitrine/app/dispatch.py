@@ -9,9 +9,12 @@ from micropython import const
 from vitrine.access import reasons
 from vitrine.access.decision import is_accepted, is_grant
 from vitrine.access.policy import COURIER as COURIER_ACTION
-from vitrine.access.session import Session
+from vitrine.access.session import Session, VerifiedTokens
+from vitrine.audit import record
 from vitrine.audit.outbox import AHEAD, FORGED, SET_BACK, UNKEPT
 from vitrine.codec import cbor
+
+from .attempts import SOURCE_REMOTE, Attempts
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ REQUEST_BOUND = 768  # a 512-byte token or a proof with room to spare
 ANSWER_BOUND = 512
 
 OK, REFUSED, BUSY, MALFORMED = 0, 1, 2, 3
-HELLO, PRESENT, ACT, STATUS, IDENTIFY, COURIER = 0, 1, 2, 3, 4, 5
+HELLO, PRESENT, ACT, STATUS, IDENTIFY, COURIER, COMMAND, FRESH = 0, 1, 2, 3, 4, 5, 6, 7
 
 # Each further guess must cost the attacker a new connection.
 MALFORMED_LIMIT = 3
@@ -30,14 +33,6 @@ REFUSED_LIMIT = 4
 IDENTIFY_PAUSE_MS = 5000
 
 COURIER_BATCH_MAX = 448  # with the acknowledgement beside it an answer is full
-
-# SPEC.md section 7
-_LOCK_OPERATION = 2
-_LOCK_OPERATION_ERROR = 3
-_FAULT = 129
-_IDENTIFIED = 132
-_SOURCE_REMOTE = 7
-_OPERATION_MAX = 255
 
 
 class Malformed(Exception):
@@ -47,14 +42,17 @@ class Malformed(Exception):
 class Dispatch:
     """What all channels of a lock share.
 
-    `policy` is an access.policy.Policy, or None while the lock is unprovisioned; `verified` the lock's cache of
-    verified tokens; `keys` an app.key_tables.KeyTables; `lock` the app.controller.Controller; `evidence` an
-    app.evidence.Evidence; `clock` gives ticks_ms() and reading(); `identify()` shows where the lock is.
+    `judgement` is an app.judgement.Judgement (policy and commands None while the lock is unprovisioned); `keys` an
+    app.key_tables.KeyTables; `lock` the app.controller.Controller; `evidence` an app.evidence.Evidence; `clock` a
+    drivers.clock.Clock; `identify()` shows where the lock is.
     """
 
-    def __init__(self, policy, verified, keys, random_bytes, lock, evidence, clock, identify):
-        self.policy = policy
-        self.verified = verified
+    def __init__(self, judgement, keys, random_bytes, lock, evidence, clock, identify):
+        self.policy = judgement.policy
+        self.commands = judgement.commands
+        self.freshness = judgement.freshness
+        self.attempts = Attempts(evidence, judgement.lockouts, clock)
+        self.verified = VerifiedTokens()
         self.keys = keys
         self.random_bytes = random_bytes
         self.lock = lock
@@ -68,22 +66,27 @@ class Dispatch:
         """Whether somebody is in session: what can wait should."""
         return self.sessions > 0
 
-    def channel(self, link: int) -> "Channel":
-        """Open the request path of one new connection over `link` (SPEC.md section 7, field 18)."""
+    def channel(self, link: int, peer: bytes = b"") -> "Channel":
+        """Open the request path of one new connection over `link` (SPEC.md section 7, field 18).
+
+        `peer` is the address that the link knows it by, or empty.
+        """
         session = None
         if self.policy is not None:
             session = Session(self.policy, self.keys.verify_holder, self.random_bytes, self.verified)
         self.sessions += 1
-        return Channel(self, session, link)
+        return Channel(self, session, link, peer)
 
 
 class Channel:
     """One connection: its session, and what it has cost so far."""
 
-    def __init__(self, dispatch: Dispatch, session, link: int) -> None:
+    def __init__(self, dispatch: Dispatch, session, link: int, peer: bytes) -> None:
         self._dispatch = dispatch
         self._session = session
         self._link = link
+        self._peer = peer
+        self._was_turned_away = False
         self._malformed = 0
         self._refused = 0
         self._accepted = False
@@ -95,13 +98,16 @@ class Channel:
     @property
     def is_exhausted(self) -> bool:
         """True when the link must end this connection."""
-        if self._malformed >= MALFORMED_LIMIT:
+        if self._malformed >= MALFORMED_LIMIT or self._was_turned_away:
             return True
         return self._refused >= REFUSED_LIMIT and not self.has_proved
 
     def handle(self, request: bytes) -> bytes:
         """Answer one whole request of any bytes; never raises for what the peer sent."""
         request_id = 0
+        if not self.has_proved and self._dispatch.attempts.is_locked_out(self._peer):
+            self._was_turned_away = True
+            return cbor.encode([0, BUSY, None])
         try:
             op, request_id, body = _parse(request)
             status, answer = self._perform(op, body)
@@ -121,8 +127,15 @@ class Channel:
         self._is_closed = True
         self._dispatch.sessions -= 1
         self._record_present()
+        attempts = self._dispatch.attempts
         if self._malformed:
-            self._record_refusal(reasons.TOKEN_MALFORMED, None, None, {14: self._malformed, 15: "malformed requests"})
+            more = {record.COUNT: self._malformed, record.DETAIL: "malformed requests"}
+            attempts.refused(self._peer, self._link, reasons.TOKEN_MALFORMED, more=more)
+        if self._was_turned_away:
+            fields = {record.REASON: reasons.LOCKED_OUT, record.SOURCE: SOURCE_REMOTE, record.LINK: self._link}
+            fields[record.ERROR] = reasons.error_code(reasons.LOCKED_OUT)
+            self._dispatch.evidence.record(record.LOCK_OPERATION_ERROR, fields)
+        attempts.tend(self._link)
         self._session = None
 
     def _perform(self, op, body) -> "tuple[int, Any]":
@@ -137,6 +150,8 @@ class Channel:
             return self._act(session, body)
         if op == COURIER:
             return self._courier(body)
+        if op == COMMAND:
+            return self._command(body)
         if body is not None:
             raise Malformed
         if op == HELLO:
@@ -145,6 +160,8 @@ class Channel:
             return self._status()
         if op == IDENTIFY:
             return self._identify()
+        if op == FRESH:
+            return self._fresh()
         raise Malformed
 
     def _hello(self, session: Session) -> "tuple[int, Any]":
@@ -158,7 +175,9 @@ class Channel:
         if type(body) is not bytes:
             raise Malformed
         self._record_present()
-        decision = session.present(body, self._dispatch.clock.reading())
+        clock = self._dispatch.clock
+        decision = session.present(body, clock.instant(), clock.ticks_ms())
+        self._record_applied(session, decision)
         if is_accepted(decision) and decision.token is not None:
             self._accepted = True
             self._dispatch.keys.expect(decision.token.holder_key)
@@ -170,32 +189,61 @@ class Channel:
     def _act(self, session: Session, body) -> "tuple[int, Any]":
         action, uv, proof = _act_body(body)
         shared = self._dispatch
-        decision = session.act(action, uv, proof, shared.clock.ticks_ms(), shared.clock.reading())
+        decision = session.act(action, uv, proof, shared.clock.ticks_ms(), shared.clock.instant())
+        self._record_applied(session, decision)
         if decision.is_authentic:
             self.has_proved = True
         nonce = session.nonce
-        if is_grant(decision) and action == COURIER_ACTION:
-            self._is_courier = True
-            self._record(_LOCK_OPERATION, decision.reason, action, decision)
-            return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
-        if is_grant(decision) and decision.token is not None:
-            # what could not be proved afterwards is not done; what turns out so is taken back
-            missed = shared.evidence.missed
-            is_done = shared.evidence.is_sound and shared.lock.operate(action, decision, self._link)
-            if is_done and shared.evidence.missed != missed:
-                shared.lock.withdraw()
-                is_done = False
-            # after the strike has moved: nobody waits for what this computes
-            shared.keys.holder(decision.token.holder_key)
-            if is_done:
+        if is_grant(decision):
+            if self._carry_out(action, decision):
                 return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
             return REFUSED, {1: reasons.FAULT, 2: nonce}
         self._refused += 1
         self._unrecorded = None  # one attempt, one record: the act's says more
-        self._record_refusal(decision.reason, action, decision)
-        if decision.is_authentic:
-            return REFUSED, {1: decision.reason, 2: nonce}
-        return REFUSED, {2: nonce}
+        shared.attempts.refused(self._peer, self._link, decision.reason, action, decision)
+        if not decision.is_authentic:
+            return REFUSED, {2: nonce}
+        answer = {1: decision.reason, 2: nonce}
+        if decision.reason == reasons.PERSONS_REQUIRED:
+            answer[3] = [decision.persons, decision.wanted]
+        elif decision.reason == reasons.LOCKED_OUT:
+            answer[4] = decision.wait_s
+        return REFUSED, answer
+
+    def _carry_out(self, action: int, decision) -> bool:
+        """Do what was granted; return whether it was done."""
+        shared = self._dispatch
+        if action == COURIER_ACTION:
+            self._is_courier = True
+            shared.attempts.record(record.LOCK_OPERATION, self._link, decision.reason, action, decision)
+            return True
+        # what could not be proved afterwards is not done; what turns out so is taken back
+        missed = shared.evidence.missed
+        is_done = shared.evidence.is_sound and shared.lock.operate(action, decision, self._link)
+        if is_done and shared.evidence.missed != missed:
+            shared.lock.withdraw()
+            is_done = False
+        # after the strike has moved: nobody waits for what this computes
+        shared.keys.holder(decision.token.holder_key)
+        if is_done:
+            shared.attempts.granted(decision, self._peer)
+        return is_done
+
+    def _command(self, body) -> "tuple[int, Any]":
+        """Carry out what an issuer has signed, whoever brings it (SPEC.md section 11)."""
+        if type(body) is not bytes:
+            raise Malformed
+        result = self._dispatch.commands.execute(body, self._link)
+        if result.is_done:
+            return OK, result.body()
+        self._refused += 1
+        if not result.is_authentic:
+            self._dispatch.attempts.count_peer(self._peer, self._link)
+        return REFUSED, result.body()
+
+    def _fresh(self) -> "tuple[int, Any]":
+        clock = self._dispatch.clock
+        return OK, {1: self._dispatch.freshness.issue(clock.ticks_ms()), 2: clock.reading()[1]}
 
     def _status(self) -> "tuple[int, Any]":
         if not self.has_proved:
@@ -217,7 +265,7 @@ class Channel:
                 return BUSY, None
         shared.identified_ms = now_ms
         shared.identify()
-        shared.evidence.record(_IDENTIFIED, {6: _SOURCE_REMOTE, 18: self._link})
+        shared.evidence.record(record.IDENTIFY, {record.SOURCE: SOURCE_REMOTE, record.LINK: self._link})
         return OK, None
 
     def _courier(self, body) -> "tuple[int, Any]":
@@ -230,7 +278,7 @@ class Channel:
                 raise Malformed
             outcome = FORGED if outbox is None else outbox.acknowledge(body[2])
             if outcome == AHEAD:
-                self._dispatch.evidence.record(_FAULT, {15: SET_BACK, 18: self._link})
+                self._dispatch.evidence.record(record.FAULT, {record.DETAIL: SET_BACK, record.LINK: self._link})
             if outcome not in (FORGED, UNKEPT):
                 return OK, None
             self._refused += 1
@@ -247,33 +295,19 @@ class Channel:
             answer[2] = kept
         return OK, answer
 
+    def _record_applied(self, session: Session, decision) -> None:
+        """Put on record what a token has revoked."""
+        if session.applied is not None:
+            fields = {record.SEQUENCE: session.applied, record.LINK: self._link, record.DETAIL: "revoke"}
+            fields[record.KID] = decision.token.kid
+            fields[record.CTI] = decision.token.cti
+            self._dispatch.evidence.record(record.CONFIGURATION_CHANGE, fields)
+
     def _record_present(self) -> None:
         """Put a refused present on record that no act has followed."""
         decision, self._unrecorded = self._unrecorded, None
         if decision is not None:
-            self._record_refusal(decision.reason, None, decision)
-
-    def _record_refusal(self, reason, operation, decision, more=None) -> None:
-        fields = {12: reasons.error_code(reason)}
-        if more:
-            fields.update(more)
-        self._record(_LOCK_OPERATION_ERROR, reason, operation, decision, fields)
-
-    def _record(self, kind, reason, operation, decision, more=None) -> None:
-        fields = {4: reason, 6: _SOURCE_REMOTE, 18: self._link}
-        # any peer can name an action that no record holds (SPEC.md section 7): the reason says it all
-        if operation is not None and 0 <= operation <= _OPERATION_MAX:
-            fields[5] = operation
-        if decision is not None and decision.token is not None:
-            token = decision.token
-            for key, value in ((7, token.sub), (8, token.cti), (9, token.ref), (13, token.kid)):
-                if value is not None:
-                    fields[key] = value
-            if decision.is_authentic:
-                fields[16] = True
-        if more:
-            fields.update(more)
-        self._dispatch.evidence.record(kind, fields)
+            self._dispatch.attempts.refused(self._peer, self._link, decision.reason, None, decision)
 
 
 def _parse(request: bytes) -> "tuple[int, int, Any]":

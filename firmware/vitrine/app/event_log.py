@@ -28,9 +28,9 @@ class EventLog:
     dropped: how many sinks failed.
     """
 
-    def __init__(self, clock: "ClockDriver") -> None:
+    def __init__(self, clock: "ClockDriver", sink: "Callable[[Record], None] | None" = None) -> None:
         self._clock = clock
-        self._sinks: "list[Callable[[Record], None]]" = []
+        self._sinks: "list[Callable[[Record], None]]" = [] if sink is None else [sink]
         self.count = 0
         self.head = bytes(32)
         self.dropped = 0

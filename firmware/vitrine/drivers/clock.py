@@ -62,6 +62,10 @@ class Clock:
         self._ticks = 0
         self._slip_ms = 0
 
+    def configure(self, settings: "ClockSettings") -> None:
+        """Take other settings, at once."""
+        self.settings = settings
+
     def reading(self) -> "tuple[int, int]":
         """Return (Unix seconds, time state): never below the floor."""
         now_ms, state, _ = self._now()

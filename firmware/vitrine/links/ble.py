@@ -89,15 +89,14 @@ class Peer:
 
 
 class BleLink:
-    """The lock's BLE server. `state()` returns (is_provisioned, is_time_known) for the advertisement."""
+    """The lock's BLE server. lock_id is empty while the lock is unprovisioned."""
 
-    def __init__(self, dispatch: "Dispatch", events, lock_id: str, advertise_ms: int, state) -> None:
+    def __init__(self, dispatch: "Dispatch", events, lock_id: str, advertise_ms: int) -> None:
         self._dispatch = dispatch
         self._clock = dispatch.clock
         self._events = events
         self._lock_id = lock_id
         self._advertise_ms = advertise_ms
-        self._state = state
         self._peers: "list[Peer]" = []
 
     async def run(self, vote) -> None:
@@ -151,8 +150,9 @@ class BleLink:
         return connection
 
     def _advertisement(self) -> "tuple[bytes, bytes]":
-        is_provisioned, is_time_known = self._state()
-        state = (_STATE_PROVISIONED if is_provisioned else 0) | (_STATE_TIME_KNOWN if is_time_known else 0)
+        state = _STATE_PROVISIONED if self._lock_id else 0
+        if self._clock.reading()[1]:  # trusted or coasting
+            state |= _STATE_TIME_KNOWN
         service_data = _SERVICE_DATA_UUID + struct.pack("BB", _SERVICE_DATA_VERSION, state) + hint(self._lock_id)
         return b"\x02\x01\x06" + _structure(0x21, service_data), _structure(0x09, self._name().encode())
 
@@ -168,7 +168,9 @@ class BleLink:
             if victim is None:
                 return
             self._peers.remove(victim)
-        peer = Peer(connection, self._dispatch.channel(LINK_BLE), now_ms)
+        device = connection.device
+        channel = self._dispatch.channel(LINK_BLE, bytes((device.addr_type,)) + device.addr)
+        peer = Peer(connection, channel, now_ms)
         self._peers.append(peer)
         asyncio.create_task(self._serve(peer, answer))
 

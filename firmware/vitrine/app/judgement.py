@@ -1,0 +1,145 @@
+"""The lock's judgement, put together: the policy with all that it remembers and asks, and the upkeep of that.
+
+Owns no rule. What is missing or damaged is said once at the start (a Fault record `rules:NAME`, SPEC.md section 5); the
+rules themselves then refuse everything.
+"""
+
+import asyncio
+
+from micropython import const
+
+from vitrine.access.ledger import Ledger, LedgerError
+from vitrine.access.lockout import Lockouts
+from vitrine.access.persons import Persons
+from vitrine.access.policy import Policy
+from vitrine.access.receipts import Receipts
+from vitrine.access.revocation import Revocations
+from vitrine.access.rules import Rules
+from vitrine.access.uses import Uses
+from vitrine.audit.record import DETAIL, FAULT
+
+from .commands import Commands
+from .risk import Risk
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vitrine.access.freshness import Freshness
+
+    from .configuration import Configuration
+    from .controller import Controller
+    from .evidence import Evidence
+    from .identity import Identity
+    from .key_tables import KeyTables
+    from .scenario import Scenario
+    from .timekeeper import Timekeeper
+
+_TEND_MS = const(1000)
+_PAUSE_MS = const(1)  # between two pieces of the ledger's work, at most one erase each
+
+
+class _NoLedger:
+    """In place of a ledger that cannot be taken up: it knows of nothing whether it was revoked or spent."""
+
+    def has(self, of_class: int, digest: bytes) -> bool:
+        raise LedgerError("none")
+
+    def add(self, of_class: int, digest: bytes, until_s: int) -> bool:
+        raise LedgerError("none")
+
+    def tend(self, now_s: "int | None") -> bool:
+        return False
+
+
+class Judgement:
+    """policy and commands: None while unprovisioned. lockouts, freshness, risk. Each is of the class of this name.
+
+    blob(key) returns the store of that key; partition(label) a block device, or raises OSError.
+    """
+
+    def __init__(
+        self,
+        identity: "Identity",
+        blob: "Callable[[str], object]",
+        partition: "Callable[[str], object]",
+        tables: "KeyTables",
+        configuration: "Configuration",
+        scenario: "Scenario",
+        door: "Controller",
+        timekeeper: "Timekeeper",
+        freshness: "Freshness",
+        clock,
+        evidence: "Evidence",
+    ) -> None:
+        provision = identity.provision
+        self._is_provisioned = provision is not None
+        self._clock = clock
+        self._evidence = evidence
+        self.freshness = freshness
+        self.risk = Risk(configuration, clock.ticks_ms)
+        self.lockouts = Lockouts(blob("lockout"), lambda: configuration.settings, self._fault)
+        self.policy: "Policy | None" = None
+        self.commands: "Commands | None" = None
+        self._ledger: "Ledger | _NoLedger" = _NoLedger()
+        self._rules: "Rules | None" = None
+        if provision is None:
+            return
+        try:
+            self._ledger = Ledger(partition("access"))
+        except (LedgerError, OSError):
+            self._fault("rules:access")
+        keys = {issuer.kid: tables.pin(issuer.public_key) for issuer in provision.issuers}
+
+        def verify_issuer(issuer, message: bytes, signature: bytes) -> int:
+            return keys[issuer.kid].verdict(message, signature)
+
+        revocations = Revocations(blob("revocations"), self._ledger)
+        receipts = Receipts(blob("receipts"), freshness)
+        self._rules = Rules(
+            Uses(self._ledger),
+            revocations,
+            receipts,
+            self.lockouts,
+            Persons(),
+            configuration,
+            scenario,
+            self.risk,
+            door.alarm_mask,
+        )
+        self.policy = Policy(provision, verify_issuer, self._rules)
+        self.commands = Commands(
+            provision, verify_issuer, clock, freshness, timekeeper, revocations, configuration, scenario, evidence
+        )
+        for name, is_sound in (
+            ("configuration", configuration.is_sound),
+            ("scenario", scenario.is_sound),
+            ("receipts", receipts.is_sound),
+            ("revocations", revocations.is_sound([issuer.kid for issuer in provision.issuers])),
+        ):
+            if not is_sound:
+                self._fault("rules:" + name)
+
+    async def run(self, vote: "Callable[[], None]", is_busy: "Callable[[], bool]") -> None:
+        """Forget what is over, write what is due, and tidy the ledger while nobody is in session."""
+        while True:
+            vote()
+            now_ms = self._clock.ticks_ms()
+            self.lockouts.tend(now_ms)
+            if self._rules is not None:
+                self._rules.tend(now_ms)
+            while not is_busy() and self._tend_ledger():
+                await asyncio.sleep_ms(_PAUSE_MS)
+            await asyncio.sleep_ms(_TEND_MS)
+
+    def _tend_ledger(self) -> bool:
+        now_s, time_state = self._clock.reading()
+        try:
+            return self._ledger.tend(now_s if time_state else None)
+        except (LedgerError, OSError):
+            # it says so again to whoever asks it; here it would every second
+            return False
+
+    def _fault(self, detail: str) -> None:
+        if self._is_provisioned:  # who has nothing lacks nothing
+            self._evidence.record(FAULT, {DETAIL: detail})
