@@ -1,5 +1,7 @@
 """Pins, pulses, timers, watchdog and clocks: they belong to the hardware, and go on when the firmware does not."""
 
+import pytest
+
 from support.board import board, run
 from vitrine_tools.emulator.hardware import HARD_RESET, PWRON_RESET, SOFT_RESET, WDT_RESET
 
@@ -26,7 +28,9 @@ async def test_nothing_moves_at_boot(tmp_path):
     async with board(tmp_path, STAY) as lock:
         await lock.advance(1000)
         assert strike(lock) == []
-        assert lock.pins == {"STRIKE": 0, "DPS": 0, "REX": 1, "LED": 0, "BUZZER": 0}
+        outputs = {"STRIKE": 0, "LED": 0, "BUZZER": 0}
+        sensors = {"DPS": 0, "REX": 1, "BOLT": 0, "MOTION": 0, "TAMPER": 0, "BATTERY": 0}
+        assert lock.pins == outputs | sensors
 
 
 async def test_a_train_ends_by_itself(tmp_path):
@@ -236,6 +240,83 @@ tone.deinit()
         assert lock.events[0]["uv"] == 1_234_000
         assert [(ms, level) for ms, name, level in lock.pin_trace if name == "BUZZER"] == [(0, 1), (5, 0)]
         assert ("BUZZER", 0.5) in [(name, round(power, 3)) for _, name, power in lock.power_trace]
+
+
+async def test_the_door_switch_by_its_voltage(tmp_path):
+    """Each state of the line in the band of its own, with the firmware's defaults; a contact knows only two."""
+    source = """
+import board, time
+from machine import ADC, Pin
+adc = ADC(Pin(board.DPS), atten=ADC.ATTN_11DB)
+while True:
+    board.trace({"mv": adc.read_uv() // 1000})
+    time.sleep_ms(10)
+"""
+    for line, wanted in (("eol", [1, 2, 1, 3, 1, 0, 2]), ("contact", [0, 3, 0, 3, 0, 0, 3])):
+        bands = []
+        async with board(tmp_path, source, dps_line=line) as lock:
+            for change in (
+                lambda lock: None,
+                lambda lock: lock.set_door(False),
+                lambda lock: lock.set_door(True),
+                lambda lock: lock.dps_cut(),
+                lambda lock: lock.dps_cut(False),
+                lambda lock: lock.dps_short(),
+                lambda lock: (lock.dps_short(False), lock.set_door(False)),
+            ):
+                change(lock)
+                await lock.advance(20)
+                bands.append(sum(lock.events[-1]["mv"] >= edge for edge in (300, 1500, 2700)))
+        assert bands == wanted, line
+    with pytest.raises(ValueError, match="no such door switch"):
+        board(tmp_path, source, dps_line="radio")
+
+
+async def test_bolt_motion_housing_and_supply(tmp_path):
+    source = """
+import asyncio, board
+from machine import ADC, Pin
+bolt, tamper = Pin(board.BOLT, Pin.IN, Pin.PULL_UP), Pin(board.TAMPER, Pin.IN, Pin.PULL_UP)
+motion, strike = Pin(board.MOTION, Pin.IN, Pin.PULL_DOWN), Pin(board.STRIKE, Pin.OUT, value=0)
+adc = ADC(Pin(board.BATTERY), atten=ADC.ATTN_11DB)
+bolt.irq(lambda pin: board.trace({"bolt": pin.value()}))
+async def main():
+    for i in range(1000):
+        board.trace({"seen": (bolt.value(), motion.value(), tamper.value(), adc.read_uv() // 1000)})
+        await asyncio.sleep_ms(20)
+        if i == 5:
+            strike.value(1)
+        if i == 10:
+            strike.value(0)
+            await asyncio.sleep_ms(5)
+            strike.value(1)
+        if i == 15:
+            strike.value(0)
+asyncio.run(main())
+"""
+    async with board(tmp_path, source) as lock:
+
+        def seen():
+            return [event["seen"] for event in lock.events if "seen" in event][-1]
+
+        await lock.advance(50)
+        assert seen() == (0, 0, 0, 2500) and not lock.bolt_drawn
+        lock.set_motion()
+        lock.open_housing()
+        lock.set_battery_mv(3000)
+        await lock.advance(20)
+        assert seen() == (0, 1, 1, 1500)
+        await lock.advance(400)
+        bolt = [(event["t_ms"], event["bolt"]) for event in lock.events if "bolt" in event]
+        # drawn at once, not dropped by a gap of 5 ms, home 15 ms after the end
+        assert [level for _, level in bolt] == [1, 0] and not lock.bolt_drawn
+        off_ms = [ms for ms, name, level in lock.pin_trace if name == "STRIKE" and not level][-1]
+        assert bolt[1][0] == pytest.approx(off_ms + 15)
+        lock.pick_bolt()
+        await lock.advance(20)
+        assert lock.bolt_drawn and seen()[0] == 1 and lock.pull_door()
+        lock.pick_bolt(False)
+        assert not lock.bolt_drawn
 
 
 async def test_rtc_and_its_memory(tmp_path):

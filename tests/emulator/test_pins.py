@@ -37,6 +37,10 @@ def test_the_boards_resistors_hold_what_nobody_drives(bench):
         "REX": 1,
         "LED": 0,
         "BUZZER": 0,
+        "BOLT": 1,
+        "MOTION": 0,
+        "TAMPER": 1,
+        "BATTERY": 0,
     }
 
 

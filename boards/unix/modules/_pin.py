@@ -222,7 +222,9 @@ class ADC:
     WIDTH_11BIT = 11
     WIDTH_12BIT = 12
 
-    _FULL_MV = (950, 1250, 1750, 2450)
+    # Accurate up to here; with 11 dB only to 2450, but it reads on to the end of ESP-IDF's table for it (read, for a
+    # reference of 1100 mV)
+    _FULL_MV = (950, 1250, 1750, 3130)
 
     def __init__(self, pin, *, atten=ATTN_0DB):
         self._number = gpio(pin)

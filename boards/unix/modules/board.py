@@ -1,12 +1,18 @@
-"""The emulated lock board: an ESP32 module with a strike, a door switch, an exit button, a light and a buzzer.
+"""The emulated lock board: an ESP32 module with a strike, a door switch, an exit button, a light, a buzzer and sensors.
 
 | name | GPIO | circuit |
 |---|---:|---|
 | STRIKE | 26 | N-channel driver, pulled down: high = energised. Not a strapping pin and quiet at reset |
-| DPS | 33 | reed switch to ground, pulled up: low = closed; a cut wire reads as open |
+| DPS | 33 | reed switch to ground, pulled up: low = closed; a cut wire reads as open. Or with end-of-line resistors |
 | REX | 32 | push button to ground, pulled up: low = pressed |
 | LED | 25 | to ground: high = on |
 | BUZZER | 27 | piezo, driven by PWM |
+| BOLT | 18 | bolt switch to ground, pulled up: low = home; a cut wire reads as drawn |
+| MOTION | 19 | output of a motion sensor, pulled down: high = motion |
+| TAMPER | 21 | housing switch to ground, pulled up: low = closed; a cut wire reads as open |
+| BATTERY | 35 | the supply, divided by two |
+
+A board names the pins that it does not have None.
 """
 
 import _board_link
@@ -17,6 +23,10 @@ DPS = 33
 REX = 32
 LED = 25
 BUZZER = 27
+BOLT = 18
+MOTION = 19
+TAMPER = 21
+BATTERY = 35
 CPU_HZ = 240_000_000
 
 

@@ -28,7 +28,17 @@ def board_pins() -> dict[str, int]:
 
 
 # Resistors and switches on the board, outside the chip.
-BOARD_PULLS = {"STRIKE": 0, "DPS": 1, "REX": 1, "LED": 0, "BUZZER": 0}
+BOARD_PULLS = {
+    "STRIKE": 0,
+    "DPS": 1,
+    "REX": 1,
+    "LED": 0,
+    "BUZZER": 0,
+    "BOLT": 1,
+    "MOTION": 0,
+    "TAMPER": 1,
+    "BATTERY": 0,
+}
 
 
 @dataclass
