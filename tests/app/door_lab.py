@@ -4,7 +4,7 @@ import asyncio
 
 from support import raises
 from support.virtual_time import VirtualTime
-from vitrine.access import decision
+from vitrine.access import decision, reasons
 from vitrine.app.controller import Controller
 from vitrine.app.event_log import EventLog
 from vitrine.app.starts import Starts
@@ -189,6 +189,6 @@ class Lab:
 
 
 def grant(is_duress=False):
-    made = decision.granted(Token())
+    made = decision.Decision(decision.GRANT, reasons.GRANTED, Token(), True)
     made.is_duress = is_duress
     return made

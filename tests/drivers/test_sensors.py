@@ -16,7 +16,7 @@ def new(bolt=BOLT, motion=MOTION, tamper=TAMPER, battery=BATTERY, scale_pct=200)
     chip = Chip()
     chip.inputs = {BOLT: 0, MOTION: 0, TAMPER: 0}
     chip.mv[BATTERY] = 1500
-    return chip, Sensors(bolt, motion, tamper, battery, Settings({18: scale_pct}), chip.ticks_ms)
+    return chip, Sensors(bolt, motion, tamper, battery, Settings({17: 1, 18: scale_pct}), chip.ticks_ms)
 
 
 def settle(chip, sensors, ms=100):
@@ -69,7 +69,7 @@ def test_the_battery_is_read_once_a_second_and_scaled():
     assert sensors.battery_mv == 7500
     settle(chip, sensors, 10)
     assert sensors.battery_mv == 7000
-    sensors.configure(Settings({18: 1000}))
+    sensors.configure(Settings({17: 1, 18: 1000}))
     settle(chip, sensors, 1000)
     assert sensors.battery_mv == 14000
     chip.mv[BATTERY] = None
@@ -78,6 +78,9 @@ def test_the_battery_is_read_once_a_second_and_scaled():
     chip.mv[BATTERY] = 1000
     settle(chip, sensors, 1000)
     assert sensors.battery_mv == 10000
+    sensors.configure(Settings())
+    settle(chip, sensors, 3000)
+    assert sensors.battery_mv is None, "no battery, no conversions"
 
 
 def test_polling_allocates_nothing_while_nothing_changes():

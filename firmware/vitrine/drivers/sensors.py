@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         """SPEC.md section 6, by name."""
 
         debounce_ms: int
+        battery_low_mv: int
         battery_scale_pct: int
 
 
@@ -32,7 +33,8 @@ class Sensors:
     """Sensors(bolt, motion, tamper, battery, settings, ticks_ms): GPIO numbers, None where the board has none.
 
     bolt, tamper: contacts to ground, closed = bolt home, housing closed. motion: an output that is high on motion.
-    battery: a pin of ADC1 behind a divider, which divides by battery_scale_pct / 100.
+    battery: a pin of ADC1 behind a divider, which divides by battery_scale_pct / 100. Not read without a
+    battery_low_mv.
     """
 
     def __init__(
@@ -51,13 +53,16 @@ class Sensors:
         self._tamper = None if tamper is None else Contact(Pin(tamper), debounce_ms)
         self._battery = None if battery is None else ADC(Pin(battery), atten=ADC.ATTN_11DB)
         self._contacts = tuple([each for each in (self._bolt, self._motion, self._tamper) if each is not None])
-        self._read_ms: "int | None" = None
-        self.battery_mv: "int | None" = None
+        self._read_ms: "int | None"
+        self.battery_mv: "int | None"
         self.configure(settings)
 
     def configure(self, settings: "Settings") -> None:
         """Take other settings, at once."""
         self._scale_pct = settings.battery_scale_pct
+        self._has_battery = self._battery is not None and settings.battery_low_mv > 0
+        self.battery_mv = None
+        self._read_ms = None
         for contact in self._contacts:
             contact.debounce_ms = settings.debounce_ms
 
@@ -80,7 +85,7 @@ class Sensors:
         now_ms = self._ticks_ms()
         for contact in self._contacts:
             contact.poll(now_ms)
-        if self._battery is None:
+        if self._battery is None or not self._has_battery:
             return
         if self._read_ms is None or ticks_diff(now_ms, self._read_ms) >= _BATTERY_EVERY_MS:
             self._read_ms = now_ms
