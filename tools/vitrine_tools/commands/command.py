@@ -94,21 +94,21 @@ def _with(options: type[Way]) -> Callable[[Callable[..., None]], Callable[..., N
 @_with(Signing)
 def lockdown(way: Signing) -> None:
     """No token opens any more, but those with the scope admin, until `release`. The exit button works."""
-    _scenario(way, {2: True})
+    _scenario(way, "lockdown", {2: True})
 
 
 @app.command()
 @_with(Signing)
 def release(way: Signing) -> None:
     """End a lockdown."""
-    _scenario(way, {2: False})
+    _scenario(way, "release", {2: False})
 
 
 @app.command()
 @_with(Signing)
 def shadow(way: Signing, state: Annotated[Literal["on", "off"], typer.Argument()]) -> None:
     """Decide and record only, and never move the strike; or do it again."""
-    _scenario(way, {3: state == "on"})
+    _scenario(way, f"shadow {state}", {3: state == "on"})
 
 
 @app.command()
@@ -138,7 +138,7 @@ def passage(
         body[5] = [[start_s, when.parse_time(end)]]
         if body[5][0][1] <= start_s:
             raise ToolError("the opening would end before it begins")
-    _scenario(way, body)
+    _scenario(way, "passage", body)
 
 
 @app.command()
@@ -150,7 +150,7 @@ def configure(
     """Replace the configuration: settings, holidays, zone, hours."""
     from .. import commanding, configuration
 
-    _one(way, commanding.Number.CONFIGURE, configuration.load(file).to_body())
+    _one(way, "configure", commanding.Number.CONFIGURE, configuration.load(file).to_body())
 
 
 @app.command("time")
@@ -164,7 +164,7 @@ def set_time(way: Signing) -> None:
         raise ToolError("a lock at a broker asks for the time itself: run `vitrine command serve-time`")
     if way.out and not way.cnonce:
         raise ToolError("a statement of the time is made for a nonce: get one with `vitrine command fresh`")
-    _one(way, commanding.Number.TIME, None)
+    _one(way, "time", commanding.Number.TIME, None)
 
 
 @app.command()
@@ -210,7 +210,7 @@ def revoke(
             )
             for part in book.after(0, int(time.time()))
         ]
-        _write(way, issuer, commands)
+        _write(way, "revoke", issuer, commands)
     else:
         _deliver(way, lambda carrier: _send_lists(carrier, issuer, book), "revoke")
 
@@ -294,13 +294,13 @@ def serve_time(
     asyncio.run(serve())
 
 
-def _scenario(way: Signing, body: dict[int, Any]) -> None:
+def _scenario(way: Signing, name: str, body: dict[int, Any]) -> None:
     from ..commanding import Number
 
-    _one(way, Number.SCENARIO, body)
+    _one(way, name, Number.SCENARIO, body)
 
 
-def _one(way: Signing, number: int, body: Any) -> None:
+def _one(way: Signing, name: str, number: int, body: Any) -> None:
     """Sign one command and bring it to its locks, or into a file."""
     import time
 
@@ -316,7 +316,7 @@ def _one(way: Signing, number: int, body: Any) -> None:
         return commanding.Command(number=number, audiences=audiences, sequence=sequence, body=body)
 
     if way.out:
-        _write(way, issuer, [made(_audiences(way), _cnonce(way) or b"")])
+        _write(way, name, issuer, [made(_audiences(way), _cnonce(way) or b"")])
         return
 
     async def bring(carrier: "Carrier") -> "Answer":
@@ -326,7 +326,7 @@ def _one(way: Signing, number: int, body: Any) -> None:
             return await carrier.send(commanding.sign(made((carrier.lock_id,), cnonce), issuer))
         return await commanding.carry_out(carrier, issuer, command, is_sequence_free=way.sequence is None)
 
-    _deliver(way, bring, commanding.Number(number).name.lower())
+    _deliver(way, bring, name)
 
 
 async def _send_lists(carrier: "Carrier", issuer: "PrivateKey", book: "Book") -> "Answer":
@@ -357,7 +357,7 @@ async def _send_lists(carrier: "Carrier", issuer: "PrivateKey", book: "Book") ->
     return answer
 
 
-def _write(way: Signing, issuer: "PrivateKey", commands: "list[Command]") -> None:
+def _write(way: Signing, name: str, issuer: "PrivateKey", commands: "list[Command]") -> None:
     """Sign commands into a file."""
     import time
     from dataclasses import replace
@@ -381,7 +381,7 @@ def _write(way: Signing, issuer: "PrivateKey", commands: "list[Command]") -> Non
             }
         )
     else:
-        output.print_line(f"{envelopes[0].command.name} for {', '.join(_audiences(way))} in {way.out}, {ends}.")
+        output.print_line(f"{name} for {', '.join(_audiences(way))} in {way.out}, {ends}.")
 
 
 def _deliver(way: Way, bring: "Callable[[Carrier], Any]", name: str) -> None:
