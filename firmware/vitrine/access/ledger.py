@@ -275,8 +275,13 @@ class Ledger:
             if not pages.program(sector, _LOG_START + _CELL * index, cell):
                 pages.headers[sector] = b""
                 return
-        if pages.open_log(sector, self._generation + 1):
-            # from here on a start takes the new one, so this one must do so as well: nothing here allocates
+        header = pages.log_header(self._generation + 1)
+        cells = self._cells
+        # Whatever breaks off here: as long as it is not known which log a start takes, nothing is added to either.
+        self._is_damaged = True
+        self._cells = _CELLS
+        if pages.program(sector, 0, header):
+            pages.headers[sector] = header
             self._log = sector
             self._generation += 1
             self._cells = self._new
@@ -285,13 +290,13 @@ class Ledger:
             self._old = 0
             for i in range(ENTRY * self._new):
                 table[i] = table[start + i]
-            pages.is_flawed = self._is_stuck = False
+            pages.is_flawed = self._is_stuck = self._is_damaged = False
             pages.retire_logs(sector)
             pages.keep(self._generation, _START_KEY)
-        elif not pages.retire(sector):
-            # a start may take it for the log: nothing may be added to the old one any more
-            self._is_damaged = True
-            self._cells = _CELLS
+        elif pages.retire(sector):
+            pages.headers[sector] = b""
+            self._cells = cells
+            self._is_damaged = False
 
 
 def provision(device: "BlockDevice") -> None:
@@ -302,11 +307,11 @@ def provision(device: "BlockDevice") -> None:
         if pages.headers[sector]:
             generation = max(generation, pages.generation(sector) + 2)
     good = [sector for sector in range(SECTORS) if pages.erase(sector)]
-    if len(good) < 2:
-        raise LedgerError("WornOut")
-    pages.write(good[0], generation, _START_KEY, 0, ())
-    if not pages.headers[good[0]] or not pages.open_log(good[1], generation):
-        raise LedgerError("WornOut")
+    if len(good) >= SECTORS - 2:
+        pages.write(good[0], generation, _START_KEY, 0, ())
+        if pages.headers[good[0]] and pages.program(good[1], 0, pages.log_header(generation)):
+            return
+    raise LedgerError("WornOut")
 
 
 def _key(of_class: int, digest: bytes) -> bytes:

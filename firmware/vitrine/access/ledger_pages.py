@@ -202,13 +202,13 @@ class Pages:
             self.retire(sector)
             self.headers[sector] = b""
 
-    def open_log(self, sector: int, generation: int) -> bool:
-        """Make a sector whose cells are written the log of this generation."""
+    @staticmethod
+    def log_header(generation: int) -> bytes:
+        """Return what makes a sector the log of this generation, once its cells are written."""
         header = bytearray(HEADER + 4)
         header[:8] = _LOG_MAGIC + generation.to_bytes(4, "big")
         checksum.close(header, 0)
-        self.headers[sector] = bytes(header[:HEADER])
-        return self.program(sector, 0, header)
+        return bytes(header)
 
     def retire(self, sector: int) -> bool:
         """Make sure that a sector is never again taken for a log or a page. False if that cannot be done."""
