@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..audit.seal import Finding
     from ..collector.escrow import Escrow
 
-app = typer.Typer(help="Look at collected records: list, show, verify, export, report.", no_args_is_help=False)
+app = typer.Typer(help="Look at collected records: list, show, verify, risk, export, report.", no_args_is_help=False)
 
 LockOption = Annotated[list[str] | None, typer.Option(help="only this lock; may be repeated")]
 SinceOption = Annotated[str | None, typer.Option(help="only from then on, ISO 8601")]
@@ -130,6 +130,49 @@ def _print_verdict(is_whole: bool, summary: str, findings: "Iterable[Finding]") 
     output.print_line(f"  {output.marked(is_whole)}  {summary}")
     for finding in findings:
         output.print_line(f"      {'--' if finding.is_harmless else '!!'} {output.one_line(finding.text)}")
+
+
+@app.command()
+def risk(
+    db: DbOption = "vitrine.db",
+    site: Annotated[Path | None, typer.Option(help="TOML file: how long it is to walk between locks")] = None,
+    score: Annotated[int, typer.Option(min=1, max=100, help="list scores from this one on")] = 50,
+    lock: LockOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    person: PersonOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what is unusual. Exit status 1 if somebody was at two locks faster than one can walk."""
+    from ..audit import query
+    from ..audit import risk as risks
+    from ..collector.store import Store
+
+    place = risks.load_site(site) if site is not None else None
+    wanted = _filter(lock, since, until, person, None)
+    found = risks.find(query.select(Store(db, is_new_allowed=False), wanted), place, score)
+    unnamed = sorted(found.unnamed)
+    if as_json:
+        output.print_json(
+            {
+                "travels": [each.to_json() for each in found.travels],
+                "scores": [each.to_json() for each in found.scores],
+                "unjudged": found.unjudged,
+                "unnamed": [list(pair) for pair in unnamed],
+            }
+        )
+        raise typer.Exit(1 if found.travels else 0)
+    for each in found.travels:
+        output.print_line(f"  !!  {output.one_line(each.text)}")
+    for each in found.scores:
+        output.print_line(f"  --  {output.one_line(each.text)}")
+    if not found.travels and not found.scores:
+        output.print_line("Nothing unusual.")
+    if found.unjudged:
+        output.print_line(f"Not judged: {found.unjudged} at an unknown time.")
+    for one, other in unnamed:
+        output.print_line(output.one_line(f"Not judged: how far {one} and {other} are apart is not in {site}."))
+    raise typer.Exit(1 if found.travels else 0)
 
 
 @app.command("export")
