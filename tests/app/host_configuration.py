@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from vitrine.access import reasons
 from vitrine.access.schedule import Zone
-from vitrine.app import configuration, scenario
+from vitrine.app import configuration, scenario, sequenced_blob
 from vitrine.app.configuration import Configuration
 from vitrine.app.scenario import Scenario
 from vitrine.codec import cbor
@@ -70,6 +70,17 @@ def seen(holder):
         days = [holder.calendar.day_bit(day) for day in range(20000, 20100)]
         own = vars(holder.settings), holder.hours, holder._holidays, holder._zone, days
     return holder.sequence, holder.is_sound, own
+
+
+def test_nothing_is_kept_that_a_start_could_not_read(monkeypatch):
+    # as it would be with more settings: today 256 items come before 640 bytes
+    monkeypatch.setattr(sequenced_blob, "_MAX_SIZE", 40)
+    holder = configured(Store(configuration.empty()))
+    body = {2: {}, 3: [[20000, 1]] * 7, 4: None, 5: []}
+    assert holder.apply(body, 1) == reasons.COMMAND_MALFORMED and holder.sequence == 0
+    body[3].pop()
+    body[3].pop()
+    assert holder.apply(body, 1) == reasons.GRANTED and configured(holder._store).is_sound
 
 
 @given(VALUES | CONFIGURATIONS, SEQUENCES)

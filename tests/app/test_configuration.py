@@ -71,6 +71,7 @@ def test_as_provisioned():
     assert configuration.is_sound and configuration.sequence == 0 and configuration.hours == []
     assert configuration.settings.unlock_ms == 3000 and configuration.settings.hold_ms == 10000
     assert configuration.calendar.is_open([[127, 600, 601]], SUMMER_NOON_S)
+    assert fresh(zone=VIENNA).calendar.is_open([[127, 720, 721]], SUMMER_NOON_S)
 
 
 def test_a_new_one_holds_at_once_and_after_a_start():
@@ -239,6 +240,7 @@ def test_missing_or_malformed_is_not_sound_until_written_anew():
         (cbor.encode({1: 9, 2: {34: 1}, 3: [], 4: None, 5: []}), 9),
         (cbor.encode({1: 9, 2: {}, 3: [], 4: "", 5: []}), 9),
         (cbor.encode({1: 9, 2: {}, 3: [], 4: None, 6: []}), 9),
+        (cbor.encode({1: 9, 2: {}, 3: [], 4: None, 5: [], 6: 0}), 0),
     ):
         configuration = Configuration(Store(blob), Provision(door={2: 2000}))
         assert configuration.is_sound is False and configuration.sequence == sequence
