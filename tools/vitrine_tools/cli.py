@@ -1,7 +1,7 @@
 """The `vitrine` command: registers the subcommands and turns every error into one line and an exit status.
 
-Exit status: 0 done, 1 refused (by the lock, or by the rules in `token verify`), 2 something for the user to put right,
-130 interrupted. VITRINE_DEBUG=1 shows where an unexpected error came from.
+Exit status: 0 done, 1 refused (by the lock, or by its rules in `token verify` and `policy explain`), 2 something for
+the user to put right, 130 interrupted. VITRINE_DEBUG=1 shows where an unexpected error came from.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import audit, collect, command, config, emulate, keygen, output, token, unlock
+from .commands import audit, collect, command, config, emulate, keygen, output, policy, token, unlock
 from .errors import ToolError
 
 EXIT_USER = 2
@@ -32,6 +32,7 @@ app.command("collect")(collect.collect)
 app.add_typer(command.app, name="command")
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")
+app.add_typer(policy.app, name="policy")
 
 
 @app.callback(invoke_without_command=True)

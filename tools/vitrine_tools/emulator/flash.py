@@ -9,6 +9,7 @@ import json
 import os
 import struct
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +52,22 @@ def _load_nvs_store() -> ModuleType:
 
 
 _nvs_store = _load_nvs_store()
+
+
+def nvs_blobs(partition: bytes, keys: Iterable[str]) -> dict[str, bytes]:
+    """Return those of a lock's blobs that are in an image of its nvs partition, which is left as it is."""
+    copy = bytearray(partition)
+
+    def program(offset: int, data: bytes) -> None:
+        copy[offset : offset + len(data)] = data
+
+    store = _nvs_store.NvsStore(
+        lambda offset, count: bytes(copy[offset : offset + count]),
+        program,
+        lambda offset: program(offset, b"\xff" * SECTOR),
+        len(copy),
+    )
+    return {key: entry[1] for key in keys if (entry := store.get(_NAMESPACE, key)) is not None}
 
 
 class FlashImage:

@@ -261,6 +261,11 @@ def load(path: Path) -> Lock:
 
 def of_provision(record: provisioning.Provision) -> Lock:
     """Return the lock of a provisioning record, as it is before anything happened to it."""
+    return Lock.model_validate({**identity(record), "settings": check_settings(record.door)})
+
+
+def identity(record: provisioning.Provision) -> dict[str, Any]:
+    """Return the fields of a lock file that come from a provisioning record alone."""
     issuers = [
         {
             "key": issuer.public_key.raw,
@@ -271,5 +276,4 @@ def of_provision(record: provisioning.Provision) -> Lock:
         }
         for issuer in record.issuers
     ]
-    values = {"lock": record.lock_id, "groups": list(record.groups), "issuers": issuers, "zone": record.zone}
-    return Lock.model_validate({**values, "settings": check_settings(record.door)})
+    return {"lock": record.lock_id, "groups": list(record.groups), "issuers": issuers, "zone": record.zone}
