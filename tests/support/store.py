@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vitrine_tools import names
+from vitrine_tools import commanding, names
 from vitrine_tools.emulator import BumblePhone, EmulatedLock, VirtualRadio
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.phone import Outcome, Phone
@@ -29,6 +29,8 @@ class Store:
     issuer: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x01" * 32))
     holder: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x02" * 32))
     thief: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x03" * 32))
+    colleague: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x04" * 32))
+    headquarters: PrivateKey = field(default_factory=lambda: PrivateKey.from_seed(b"\x05" * 32))
     locks: list[EmulatedLock] = field(default_factory=list)
 
     def provision(self, lock_id: str = LOCK_ID, **door: int) -> bytes:
@@ -39,10 +41,17 @@ class Store:
             audiences=(lock_id, "group:jewellery"),
             max_lifetime_s=86_400,
         )
+        headquarters = Issuer(
+            public_key=self.headquarters.public,
+            name="headquarters",
+            scopes=("unlock", "admin"),
+            audiences=(lock_id, "group:jewellery"),
+            max_lifetime_s=86_400,
+        )
         return Provision(
             lock_id=lock_id,
             groups=("group:jewellery",),
-            issuers=(issuer,),
+            issuers=(issuer, headquarters),
             provisioned_at_s=NOW_S,
             door=door,
         ).to_bytes()
@@ -59,10 +68,20 @@ class Store:
         self.locks.append(EmulatedLock(self.radio, **(settings | options)))
         return self.locks[-1]
 
-    def token(self, audience: str = LOCK_ID, *, valid_s: int = 28_800, age_s: int = 0, **claims) -> bytes:
+    def token(
+        self,
+        audience: str = LOCK_ID,
+        *,
+        valid_s: int = 28_800,
+        age_s: int = 0,
+        holder: PrivateKey | None = None,
+        issuer: PrivateKey | None = None,
+        **claims,
+    ) -> bytes:
         claims = {"scopes": ("unlock", "hold")} | claims
-        wanted = Claims.for_holder(self.holder.public, (audience,), now_s=NOW_S - age_s, valid_s=valid_s, **claims)
-        return issue(wanted, self.issuer)
+        public = (holder or self.holder).public
+        wanted = Claims.for_holder(public, (audience,), now_s=NOW_S - age_s, valid_s=valid_s, **claims)
+        return issue(wanted, issuer or self.issuer)
 
     @asynccontextmanager
     async def phone(self, lock: EmulatedLock, *, mtu: int = 247, lock_id: str = LOCK_ID):
@@ -79,6 +98,26 @@ class Store:
         holder = how.pop("holder", self.holder)
         async with self.phone(lock, mtu=mtu) as (_, session):
             return await session.open(token or self.token(), holder, action=action, **how)
+
+    def envelope(
+        self, number: int, body, *, sequence: int | None = 1, issuer: PrivateKey | None = None, **how
+    ) -> bytes:
+        """A command for the lock, signed at headquarters unless told otherwise; good until an hour from NOW_S."""
+        how = {"audiences": (LOCK_ID,), "exp_s": None if how.get("cnonce") else NOW_S + 3600} | how
+        command = commanding.Command(number=number, body=body, sequence=sequence, **how)
+        return commanding.sign(command, issuer or self.headquarters).data
+
+    async def command(self, lock: EmulatedLock, number: int, body, **how) -> commanding.Answer:
+        """Have a phone of nobody in particular bring a command to `lock`."""
+        async with self.phone(lock) as (_, session):
+            return await session.command(self.envelope(number, body, **how))
+
+    async def tell_time(self, lock: EmulatedLock, unix_s: int, **how) -> commanding.Answer:
+        """Have a phone fetch a nonce, and bring back the time by headquarters."""
+        async with self.phone(lock) as (_, session):
+            cnonce, _ = await session.fresh()
+            envelope = self.envelope(commanding.Number.TIME, unix_s, sequence=None, cnonce=cnonce, **how)
+            return await session.command(envelope)
 
 
 def of_kind(lock: EmulatedLock, kind: int) -> list[dict]:

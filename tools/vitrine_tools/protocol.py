@@ -146,13 +146,18 @@ class LockStatus:
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """The answer to `act`: granted if `status` is OK; a reason only if the holder has proved the key."""
+    """The answer to `act`: granted if `status` is OK; a reason only if the holder has proved the key.
+
+    persons: with PersonsRequired (how many have asked, how many must). wait_s: with LockedOut.
+    """
 
     status: Status
     reason: int | None
     nonce: bytes | None
     lock_state: int | None
     door_state: int | None
+    persons: tuple[int, int] | None = None
+    wait_s: int | None = None
 
 
 def request(op: int, request_id: int, body: Any = None) -> bytes:
@@ -218,12 +223,19 @@ def read_acted(status: Status, body: Any) -> Acted:
         return Acted(status, int(Reason.Granted), _blob(nonce, 16), _number(lock_state, 255), _number(door_state, 255))
     if body is None:
         return Acted(status, None, None, None, None)
-    if not (isinstance(body, dict) and body.keys() <= {1, 2}):
-        raise ProtocolError("a refusal that is neither null nor {1: reason, 2: nonce}")
+    if not (isinstance(body, dict) and body.keys() <= {1, 2, 3, 4}):
+        raise ProtocolError("a refusal that is neither null nor a map of what SPEC.md section 3 has for one")
     reason = _number(body[1], 255) if 1 in body else None
     if reason == Reason.Granted:
         raise ProtocolError("a refusal with the reason Granted")
-    return Acted(status, reason, _blob(body[2], 16) if 2 in body else None, None, None)
+    persons = None
+    if 3 in body:
+        if not (isinstance(body[3], list) and len(body[3]) == 2):
+            raise ProtocolError("a refusal with something else where two numbers of persons belong")
+        persons = (_number(body[3][0], 255), _number(body[3][1], 255))
+    wait_s = _number(body[4], 0xFFFF) if 4 in body else None
+    nonce = _blob(body[2], 16) if 2 in body else None
+    return Acted(status, reason, nonce, None, None, persons, wait_s)
 
 
 def split(message: bytes, att_mtu: int) -> list[bytes]:
