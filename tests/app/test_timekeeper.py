@@ -186,6 +186,30 @@ def test_a_nonce_is_good_for_one_statement_and_ends_the_older_ones():
 
 
 @in_lab
+def test_an_age_measured_somewhat_early_brings_no_nonce_back():
+    lab = Lab()
+    assert lab.keeper.take(NOW_S, 2_000) == reasons.GRANTED
+    assert lab.keeper.take(NOW_S, 1_500) == reasons.FRESHNESS_MISSING
+    assert lab.keeper.take(NOW_S + 2, 900) == reasons.GRANTED
+
+
+@in_lab
+def test_what_the_lock_does_meanwhile_counts_as_age():
+    """A change of the clock is put on record first, and that can wait for the flash."""
+    lab = Lab(settings=Settings(coast_after_s=60))
+    lab.technician()
+    lab.live(1)
+    lab.chip.pass_ms(100_990)
+    lab.events.add_sink(lambda record: lab.chip.pass_ms(400))
+    lab.settings.drift_ppm = 1000  # the present time is worth little
+    lab.chip.pass_ms(3_000_000)
+    before_ms = lab.chip.true_ms
+    assert lab.keeper.take(before_ms // 1000, 0) == reasons.GRANTED
+    low, high = lab.clock.bounds()
+    assert low <= lab.chip.true_ms <= high and lab.details()[-2:] == ["coasting", "statement"]
+
+
+@in_lab
 def test_what_was_used_is_forgotten_before_the_ticks_come_round():
     lab = Lab(ticks=1000)
     lab.state()
