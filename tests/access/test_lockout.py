@@ -242,6 +242,19 @@ def test_strangers_write_once_a_minute_at_most():
     assert lock.store.saves == 9, "nothing new, nothing written"
 
 
+def test_a_start_writes_nothing_of_peers_in_its_first_minute():
+    """Or who can switch the supply could wear out the flash."""
+    lock = Lock()
+    for start_ms in (5_000_000, 2**30 - 1000):
+        lock.start()
+        lock.lockouts.tend(start_ms)
+        lock.lock_out_peer(now_ms=start_ms + 1)
+        lock.lockouts.tend((start_ms + 59_999) % 2**30)
+        assert lock.store.saves == 0
+    lock.lockouts.tend((start_ms + 60_000) % 2**30)
+    assert lock.store.saves == 1
+
+
 def test_peers_survive_a_power_cut_once_they_are_written():
     lock = Lock()
     lock.lockouts.tend(0)

@@ -120,6 +120,19 @@ def test_what_is_usual_is_learned_for_each_sort_of_day():
     assert scores == {"weekday": 55, "saturday": 0}
 
 
+def test_a_store_that_never_closes_learns_too():
+    lab = Lab(hours=[])
+    for _ in range(9):
+        for _ in range(23):
+            lab.open(b"jonas", stay_s=5, then_s=3595)
+        for _ in range(9):
+            lab.open(stay_s=5, then_s=30)
+        lab.now_s += 3600 - 9 * 35
+    for _ in range(8):
+        lab.open(stay_s=5, then_s=30)
+    assert lab.ask()[0] == 0
+
+
 def test_one_attack_teaches_little():
     lab = Lab()
     for _ in range(60):
@@ -303,6 +316,16 @@ def test_after_tries_of_strangers_a_new_holder_is_asked():
     assert lab.ask(b"new") == (20, "probing")
 
 
+def test_who_was_pushed_out_by_others_is_new_again():
+    lab = Lab(hours=[])
+    lab.open()
+    for n in range(32):
+        lab.open(bytes([n]), then_s=3600)
+    lab.refuse()
+    lab.junk(5)
+    assert lab.ask()[0] == 60 and lab.ask(bytes([31]))[0] == 10
+
+
 def test_points_add_up_to_100_and_the_rule_is_the_one_that_gave_most():
     lab = Lab()
     for _ in range(3):
@@ -361,9 +384,10 @@ def test_ticks_wrap_and_long_pauses():
         lab.now_s += 7 * 86400  # more than half of the wrap, without a word
         assert lab.ask() == (0, "")
     lab = Lab()
-    lab.open(then_s=10)
+    for _ in range(9):
+        lab.open(stay_s=5, then_s=20)
     score = lab.risk.assess(Token(b"mira"), UNLOCK, (NOW_S, 1, 1), lab.ticks_ms() - 500)
-    assert score == (0, "") and lab.ask() == (0, ""), "who read the clock before turns nothing back"
+    assert score == lab.ask() == (65, "burst"), "for who read the clock before, no time has passed"
 
 
 @given(lists(tuples(ints(0, 255), ints(0, 255), ints(0, 6), ints(0, 100_000)), 0, 40), examples=60)

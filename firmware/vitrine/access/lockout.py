@@ -177,17 +177,15 @@ class Lockouts:
         return -1
 
     def _room(self, kind: int, now_ms: int) -> int:
-        """Return the offset of a free entry, or of the one to give way: soonest free, then longest without a try."""
+        """Return the offset of a free entry, or of the one to give way: soonest free, or quiet for longest."""
         best = -1
         least_ms = 0
         for entry in _range(kind):
             if not self._entries[entry]:
                 return entry
-            age_ms = self._age_ms(entry, now_ms)
-            rest_ms = self._number(entry) * 1000 - age_ms
-            rank_ms = rest_ms if rest_ms > 0 else -age_ms
-            if best < 0 or rank_ms < least_ms:
-                best, least_ms = entry, rank_ms
+            rest_ms = self._number(entry) * 1000 - self._age_ms(entry, now_ms)
+            if best < 0 or rest_ms < least_ms:
+                best, least_ms = entry, rest_ms
         return best
 
     def _left_s(self, entry: int, now_ms: int) -> int:
