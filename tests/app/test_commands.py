@@ -308,7 +308,7 @@ def test_whatever_fails_is_a_fault_on_record_and_never_raised():
 def test_damaged_revocations_are_a_fault_that_the_sender_is_told():
     lab = Lab()
     lab.revocations = Revocations(lab.blob, lab.ledger)
-    lab.revocations._issuers = {}
+    lab.revocations._issuers = []
     lab.commands = lab.new_commands()
     assert lab.execute(REVOKE, LIST) == (reasons.FAULT, True)
     assert lab.result.body() == {1: reasons.FAULT}

@@ -188,7 +188,7 @@ def test_revoke_sends_what_the_lock_has_missed(run, lock, tmp_path):
     # nothing new, and it has them all
     assert run("revoke", *WAY)[0] == 0
     assert run("revoke", *WAY, "--before", "now", "--sequence", 111)[0] == 0
-    assert abs(lock.revocations._issuers[issuer.public.kid][1] - time.time()) < 5
+    assert abs(lock.revocations._issuer(issuer.public.kid)[2] - time.time()) < 5
     assert len(json.loads(lists.read_bytes())["lists"]) == 6
     # a new lock, and one file for it from the beginning
     lock.blob.blob = empty([each.kid for each in lock.provision.issuers])

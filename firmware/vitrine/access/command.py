@@ -6,6 +6,7 @@ Whether an issuer signed it, and may, is decided in app/commands.py.
 from micropython import const
 
 from ..codec import cbor, cose
+from .token import KID_SIZE, read_audiences, read_bytes, read_whole
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ SCENARIO = const(4)
 
 _CONTENT_TYPE = const(3)  # RFC 9052 section 3.1; what makes no token a command, and no command a token
 _COMMAND_TYPE = "vitrine/command"
-_KID_SIZE = const(8)
 _CNONCE_SIZE = const(16)
 
 _NUMBER = const(1)
@@ -30,10 +30,7 @@ _SEQUENCE = const(4)
 _EXP = const(5)
 _CNONCE = const(6)
 _BODY = const(7)
-_KEYS = (_NUMBER, _AUD, _ID, _SEQUENCE, _EXP, _CNONCE, _BODY)
 
-_MAX_AUDIENCES = const(8)
-_MAX_AUDIENCE = const(32)
 _U32 = const(0xFFFFFFFF)
 _U64 = const(0xFFFFFFFFFFFFFFFF)
 
@@ -56,10 +53,10 @@ class Command:
             header = self._sign1.header
             if len(header) != 3 or header.get(_CONTENT_TYPE) != _COMMAND_TYPE:  # the third is alg
                 raise CommandError("header")
-            self.kid = _bytes(header.get(cose.KID), _KID_SIZE, _KID_SIZE)
+            self.kid = read_bytes(header.get(cose.KID), KID_SIZE, KID_SIZE)
             self._read(cbor.decode(self._sign1.payload or b"", MAX_SIZE))
         except ValueError:
-            # CborError, CoseError; none says more than the peer may know
+            # CborError, CoseError, TokenError; none says more than the peer may know
             raise CommandError("not a command")
         self.signature = self._sign1.signature
 
@@ -72,41 +69,18 @@ class Command:
             raise CommandError("payload")
         for key in payload:
             # an unknown one may be a restriction that this firmware cannot keep
-            if key not in _KEYS:
+            if type(key) is not int or not _NUMBER <= key <= _BODY:
                 raise CommandError("key")
         if _BODY not in payload:
             raise CommandError("body")
-        self.number = _whole(payload.get(_NUMBER), 0, _U32)
-        self.audiences = _audiences(payload.get(_AUD))
-        self.id = _bytes(payload.get(_ID), 8, 16)
-        self.sequence = _whole(payload[_SEQUENCE], 1, _U32) if _SEQUENCE in payload else None
-        self.exp = _whole(payload[_EXP], 0, _U64) if _EXP in payload else None
-        self.cnonce = _bytes(payload[_CNONCE], _CNONCE_SIZE, _CNONCE_SIZE) if _CNONCE in payload else None
+        self.number = read_whole(payload.get(_NUMBER), 0, _U32)
+        self.audiences = read_audiences(payload.get(_AUD))
+        self.id = read_bytes(payload.get(_ID), 8, 16)
+        self.sequence = read_whole(payload[_SEQUENCE], 1, _U32) if _SEQUENCE in payload else None
+        self.exp = read_whole(payload[_EXP], 0, _U64) if _EXP in payload else None
+        self.cnonce = read_bytes(payload[_CNONCE], _CNONCE_SIZE, _CNONCE_SIZE) if _CNONCE in payload else None
         self.body = payload[_BODY]
         is_time = self.number == TIME
         # a statement of the time is worth something over a nonce only, and has its place in no sequence
         if (self.sequence is None) is not is_time or (self.cnonce is None and (is_time or self.exp is None)):
             raise CommandError("neither fresh nor in a sequence")
-
-
-def _bytes(value: object, low: int, high: int) -> bytes:
-    if not isinstance(value, bytes) or not low <= len(value) <= high:
-        raise CommandError("bytes")
-    return value
-
-
-def _whole(value: object, low: int, high: int) -> int:
-    # `type`, because True is an int in CPython
-    if type(value) is not int or not low <= value <= high:
-        raise CommandError("number")
-    return value
-
-
-def _audiences(value: object) -> "list[Any]":
-    audiences = value if cbor.is_array(value) else [value]
-    if not 0 < len(audiences) <= _MAX_AUDIENCES:
-        raise CommandError("aud")
-    for audience in audiences:
-        if not isinstance(audience, str) or len(audience.encode()) > _MAX_AUDIENCE:
-            raise CommandError("aud")
-    return audiences

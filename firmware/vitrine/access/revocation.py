@@ -64,16 +64,17 @@ class Revocations:
 
     def is_sound(self, kids: "list[bytes]") -> bool:
         """Tell whether the blob knows all of these issuers."""
-        return all([kid in self._issuers for kid in kids])
+        known = [issuer[0] for issuer in self._issuers]
+        return all([kid in known for kid in kids])
 
     def sequence(self, kid: bytes) -> int:
         """Return the sequence of the last list of issuer `kid`, 0 if there was none. Raises StoreError."""
-        return self._issuer(kid)[0]
+        return self._issuer(kid)[1]
 
     def is_revoked(self, token: "Token") -> bool:
         """Tell whether `token` was taken back; its `issued` is iat, or nbf without one, or None. Raises StoreError."""
         kid = token.kid
-        before = self._issuer(kid)[1]
+        before = self._issuer(kid)[2]
         if before and (token.issued is None or token.issued < before):
             return True
         try:
@@ -91,7 +92,7 @@ class Revocations:
         Else SEQUENCE_STALE, SEQUENCE_GAP, STORE_FULL or FAULT: then the sequence is as before, though entries of the
         list may hold already. Raises StoreError.
         """
-        now, before = self._issuer(kid)
+        _, now, before = self._issuer(kid)
         if sequence <= now:
             return reasons.SEQUENCE_STALE
         if previous > now:
@@ -102,19 +103,18 @@ class Revocations:
                     before = max(before, value)
                 elif self._ledger.add(REVOKED, _digest(kid, kind, value), until) is not True:
                     return reasons.STORE_FULL
-            issuers = dict(self._issuers)
-            issuers[kid] = (sequence, before)
-            self._store.save(_blob(issuers))
+            issuers = [[kid, sequence, before] if entry[0] == kid else entry for entry in self._issuers]
+            self._store.save(cbor.encode(issuers))
         except (LedgerError, OSError):
             return reasons.FAULT
         self._issuers = issuers
         return reasons.GRANTED
 
-    def _issuer(self, kid: bytes) -> "tuple[int, int]":
-        issuer = self._issuers.get(kid)
-        if issuer is None:
-            raise StoreError("unknown")
-        return issuer
+    def _issuer(self, kid: bytes) -> "list[Any]":
+        for issuer in self._issuers:
+            if issuer[0] == kid:
+                return issuer
+        raise StoreError("unknown")
 
     def _has(self, kid: bytes, kind: int, value: bytes) -> bool:
         # anything but a clear no is a yes
@@ -142,7 +142,7 @@ def parse_entries(value: object) -> "list[Any]":
 
 def empty(kids: "list[bytes]") -> bytes:
     """Return the blob that provisioning writes: of these issuers nothing is revoked yet."""
-    return _blob({kid: (0, 0) for kid in kids})
+    return cbor.encode([[kid, 0, 0] for kid in kids])
 
 
 def _is_u32(value: object) -> bool:
@@ -153,19 +153,14 @@ def _digest(kid: bytes, kind: int, value: bytes) -> bytes:
     return sha256(kid + _LETTERS[kind : kind + 1] + value).digest()
 
 
-def _blob(issuers: "dict[bytes, tuple[int, int]]") -> bytes:
-    return cbor.encode([[kid, issuers[kid][0], issuers[kid][1]] for kid in issuers])
-
-
-def _loaded(store: "Store") -> "dict[bytes, tuple[int, int]]":
-    """Return (sequence, all before) by kid; nobody if the blob cannot be read or one thing in it is wrong."""
-    issuers: "dict[bytes, tuple[int, int]]" = {}
+def _loaded(store: "Store") -> "list[list[Any]]":
+    """Return the entries [kid, sequence, all before] of the blob; none if it cannot be read, or one is wrong."""
     try:
-        for kid, sequence, before in cbor.decode(store.load() or b"", _MAX_BLOB):
+        issuers = cbor.decode(store.load() or b"", _MAX_BLOB)
+        for kid, sequence, before in issuers:
             if not isinstance(kid, bytes) or len(kid) != _KID_SIZE or not _is_u32(sequence) or not _is_u32(before):
-                return {}
-            issuers[kid] = (sequence, before)
+                return []
     except (OSError, ValueError, TypeError):
         # CborError; a value that is not an array of three is no better than one that is missing
-        return {}
+        return []
     return issuers

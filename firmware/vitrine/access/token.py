@@ -95,7 +95,7 @@ class Token:
     def _read_header(self, header: "dict[Any, Any]") -> None:
         if len(header) != 2:  # alg, which parse_sign1 wants, and kid
             raise TokenError("header")
-        self.kid = _bytes(header.get(cose.KID), KID_SIZE, KID_SIZE)
+        self.kid = read_bytes(header.get(cose.KID), KID_SIZE, KID_SIZE)
 
     def _read_claims(self, claims: "Any") -> None:
         if not cbor.is_map(claims):
@@ -105,10 +105,10 @@ class Token:
             if key not in _KNOWN:
                 raise TokenError("claim")
         self.issuer_name = _text(claims[_ISS]) if _ISS in claims else None
-        self.sub = _bytes(claims[_SUB], 1, 16) if _SUB in claims else None
-        self.audiences = _audiences(claims.get(_AUD))
+        self.sub = read_bytes(claims[_SUB], 1, 16) if _SUB in claims else None
+        self.audiences = read_audiences(claims.get(_AUD))
         self.exp = _unsigned(claims[_EXP]) if _EXP in claims else None
-        self.exi = _whole(claims[_EXI], 1, _MAX_EXI_S) if _EXI in claims else None
+        self.exi = read_whole(claims[_EXI], 1, _MAX_EXI_S) if _EXI in claims else None
         if (self.exp is None) == (self.exi is None):
             raise TokenError("either exp or exi")
         nbf = _unsigned(claims[_NBF]) if _NBF in claims else None
@@ -118,20 +118,21 @@ class Token:
         self.not_before = nbf if nbf is not None or self.exi is not None else _unsigned(iat)
         self.cnonce = None
         if _CNONCE in claims or self.exi is not None:
-            self.cnonce = _bytes(claims.get(_CNONCE), _CNONCE_SIZE, _CNONCE_SIZE)
-        self.cti = _bytes(claims.get(_CTI), 8, 16 if self.exi is None else _SEQUENCE_SIZE)
+            self.cnonce = read_bytes(claims.get(_CNONCE), _CNONCE_SIZE, _CNONCE_SIZE)
+        self.cti = read_bytes(claims.get(_CTI), 8, 16 if self.exi is None else _SEQUENCE_SIZE)
         self.holder_key = _holder_key(claims.get(_CNF))
         self.scopes = parse_scopes(claims.get(_SCOPE))
         self.windows = parse_windows(claims[_WINDOWS], 1, _MAX_WINDOWS) if _WINDOWS in claims else []
         self.needs_uv = _flag(claims, _UV)
-        self.uses = _whole(claims[_USES], 1, _MAX_USES) if _USES in claims else None
-        self.persons = _whole(claims.get(_PERSONS, 1), 1, 3)
-        self.ref = _bytes(claims[_REF], 1, 32) if _REF in claims else None
+        self.uses = read_whole(claims[_USES], 1, _MAX_USES) if _USES in claims else None
+        self.persons = read_whole(claims.get(_PERSONS, 1), 1, 3)
+        self.ref = read_bytes(claims[_REF], 1, 32) if _REF in claims else None
         self.revokes = _revokes(claims[_REVOKE]) if _REVOKE in claims else None
         self.is_duress = _flag(claims, _DURESS)
 
 
-def _bytes(value: object, low: int, high: int) -> bytes:
+def read_bytes(value: object, low: int, high: int) -> bytes:
+    """Return bytes of a length in bounds; TokenError for anything else."""
     if not isinstance(value, bytes) or not low <= len(value) <= high:
         raise TokenError("bytes")
     return value
@@ -143,7 +144,8 @@ def _text(value: object) -> str:
     return value
 
 
-def _whole(value: object, low: int, high: int) -> int:
+def read_whole(value: object, low: int, high: int) -> int:
+    """Return a whole number in bounds; TokenError for anything else."""
     # `type`, because True is an int in CPython
     if type(value) is not int or not low <= value <= high:
         raise TokenError("number")
@@ -156,7 +158,8 @@ def _unsigned(value: object) -> int:
     return value
 
 
-def _audiences(value: object) -> "list[str]":
+def read_audiences(value: object) -> "list[str]":
+    """Return the locks and groups of an aud; TokenError for anything else."""
     audiences = value if cbor.is_array(value) else [value]
     if not 0 < len(audiences) <= _MAX_AUDIENCES:
         raise TokenError("aud")
@@ -169,9 +172,9 @@ def _holder_key(value: object) -> bytes:
     key = value.get(_COSE_KEY)
     if not cbor.is_map(key) or len(key) != 3:
         raise TokenError("cnf")
-    _whole(key.get(_KTY), _OKP, _OKP)
-    _whole(key.get(_CRV), _ED25519, _ED25519)
-    return _bytes(key.get(_X), _KEY_SIZE, _KEY_SIZE)
+    read_whole(key.get(_KTY), _OKP, _OKP)
+    read_whole(key.get(_CRV), _ED25519, _ED25519)
+    return read_bytes(key.get(_X), _KEY_SIZE, _KEY_SIZE)
 
 
 def _flag(claims: "dict[Any, Any]", key: int) -> bool:
@@ -186,4 +189,4 @@ def _revokes(value: object) -> "tuple[int, int, Any]":
     if not cbor.is_array(value) or len(value) != 3:
         raise TokenError("revoke")
     previous, sequence, entries = value
-    return _whole(previous, 0, _MAX_SEQUENCE), _whole(sequence, 1, _MAX_SEQUENCE), parse_entries(entries)
+    return read_whole(previous, 0, _MAX_SEQUENCE), read_whole(sequence, 1, _MAX_SEQUENCE), parse_entries(entries)
