@@ -7,7 +7,7 @@ the log in RAM (2 KB at most) and the headers of the pages; everything else is l
 from micropython import const
 
 from ..codec import checksum
-from .ledger_pages import ENTRY, KEY, PAGE_ENTRIES, SECTORS, LedgerError, Pages, key_after, rank_of
+from .ledger_pages import ENTRY, KEY, PAGE_ENTRIES, SECTORS, LedgerError, Pages, compare, key_after, rank_of
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Ledger:
         """Return how many entries of a class there are; some are counted twice until they are merged."""
         total = self._pages.count()[of_class]
         for start, number in self._parts():
-            revoked = rank_of(self._table, start, number, b"\x80")
+            revoked = rank_of(self._table, start, number, b"\x7f")
             total += number - revoked if of_class else revoked
         return total
 
@@ -112,7 +112,7 @@ class Ledger:
         for start, number in self._parts():
             rank = rank_of(self._table, start, number, key + b"\xff\xff")
             at = start + ENTRY * rank
-            if rank and bytes(self._table[at - ENTRY : at - 2]) == key:
+            if rank and not compare(self._table, at - ENTRY, key):
                 return int.from_bytes(self._table[at - 2 : at], "big")
         for generation in (self._generation + 1, self._generation):
             sector = self._pages.page_of(key, generation)

@@ -85,7 +85,7 @@ class Pages:
         start = _PAGE_MAGIC + generation.to_bytes(4, "big")
         for sector in range(SECTORS):
             header = self.headers[sector]
-            if header and header[:8] == start and header[8:13] <= key <= header[13:18]:
+            if header and header.startswith(start) and compare(header, 8, key) <= 0 <= compare(header, 13, key):
                 return sector
         return -1
 
@@ -124,7 +124,7 @@ class Pages:
             rank = rank_of(self._block, start, number, probe)
             if rank:
                 at = start + ENTRY * (rank - 1)
-                if bytes(self._block[at : at + KEY]) == key:
+                if not compare(self._block, at, key):
                     return int.from_bytes(self._block[at + KEY : at + ENTRY], "big")
                 if rank < number:
                     break
@@ -307,13 +307,20 @@ def key_after(key: bytes) -> "bytes | None":
     return None if key == _LAST_KEY else (int.from_bytes(key, "big") + 1).to_bytes(KEY, "big")
 
 
+def compare(data: "bytes | bytearray", at: int, key: bytes) -> int:
+    """Return less than, equal to or more than 0, as the bytes from `at` on are to `key`. Allocates nothing."""
+    for i in range(len(key)):
+        if data[at + i] != key[i]:
+            return data[at + i] - key[i]
+    return 0
+
+
 def rank_of(table: "bytearray", start: int, number: int, entry: bytes) -> int:
     """Return how many of the `number` sorted entries from offset `start` on are not above `entry`."""
     low = 0
     while low < number:
         middle = (low + number) // 2
-        at = start + ENTRY * middle
-        if table[at : at + ENTRY] > entry:
+        if compare(table, start + ENTRY * middle, entry) > 0:
             number = middle
         else:
             low = middle + 1
