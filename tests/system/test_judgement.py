@@ -1,4 +1,4 @@
-"""Who may open, when, on the whole lock: what is commanded, revoked, spent, asked of two, forbidden; over power cuts."""
+"""Who may open, when, on the whole lock: commanded, revoked, spent, asked of two, forbidden; over power cuts."""
 
 import pytest
 
