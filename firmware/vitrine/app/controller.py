@@ -66,6 +66,10 @@ if TYPE_CHECKING:
 # run() looks at the inputs this often at least; they may ask for less
 _IDLE_MS = const(1000)
 
+# alarms (SPEC.md 7.2) that neither door machine nor monitor knows
+_FORCED_USER = const(8)
+_BROWNOUT_LOOP = const(134)
+
 _EVENT_OF = {states.LOCK: states.LOCK_GRANTED, states.UNLOCK: states.UNLOCK_GRANTED, states.HOLD: states.HOLD_GRANTED}
 
 
@@ -102,6 +106,7 @@ class Controller:
         self._is_shadow = is_shadow
         self._starts = starts
         self._is_passage = False  # whether it is to be, not whether the strike has followed yet
+        self._was_passage = False
         self._is_brownout = False
         self._was_pressed = inputs.rex_pressed
         self._seen = Seen()
@@ -126,7 +131,7 @@ class Controller:
         active = self._monitor.active
         if self._state.alarm is not None:
             active = (self._state.alarm,) + active
-        return active + (states.ALARM_BROWNOUT_LOOP,) if self._is_brownout else active
+        return active + (_BROWNOUT_LOOP,) if self._is_brownout else active
 
     def alarm_mask(self) -> int:
         """Return the bits of alarm_blocks (SPEC.md 7.2) of the alarms that are active."""
@@ -143,19 +148,14 @@ class Controller:
         self._inputs.wake()
 
     def begin_passage(self) -> None:
-        """Have run() hold the strike until end_passage() or lock_down(). Begun already: nothing. Never raises."""
-        if not self._is_passage:
-            self._is_passage = True
-            self._look_on(states.UNLOCK, states.SOURCE_SCHEDULE)
-            self._inputs.wake()
+        """Have run() hold the strike until end_passage() or lock_down(). Never raises."""
+        self._is_passage = True
+        self._inputs.wake()
 
     def end_passage(self) -> None:
         """Let the strike go, unless somebody's time runs. Never raises."""
-        if self._is_passage:
-            self._is_passage = False
-            if self._state.passage_until_ms is None:
-                self._look_on(states.LOCK, states.SOURCE_SCHEDULE)
-            self._interrupt(states.PASSAGE_ENDED)
+        self._is_passage = False
+        self._interrupt(states.PASSAGE_ENDED)
 
     def lock_down(self) -> None:
         """Take the strike off, at once, and end passage. The exit button goes on working. Never raises."""
@@ -235,6 +235,9 @@ class Controller:
             else:
                 # another lock may have let them in
                 self._step(states.DOOR_FOUND_OPEN if is_shadow else states.DOOR_OPENED)
+        if self._is_passage != self._was_passage:
+            self._was_passage = self._is_passage
+            self._look_on(states.UNLOCK if self._is_passage else states.LOCK, states.SOURCE_SCHEDULE)
         if self._is_passage and self._state.passage_until_ms is None and not is_shadow:
             self._step(states.PASSAGE_BEGUN)
         self._step(states.TIME_PASSED)
@@ -259,7 +262,7 @@ class Controller:
             is_brownout = self._starts.is_loop(self._state.settings.brownout_starts, now_ms)
             if is_brownout != self._is_brownout:
                 self._is_brownout = is_brownout
-                self._report_alarm(states.ALARM_BROWNOUT_LOOP, 1 if is_brownout else 0)
+                self._report_alarm(_BROWNOUT_LOOP, 1 if is_brownout else 0)
 
     def _look_on(self, operation: int, source: int) -> bool:
         """In shadow, record what would be done now; return whether it is shadow."""
@@ -324,7 +327,7 @@ class Controller:
 
     def _report_duress(self, decision: "Decision", link: int) -> None:
         """Record who opened under duress, where nobody in front of the lock can see it."""
-        fields: "dict[int, Any]" = {record.ALARM: states.ALARM_FORCED_USER, record.COUNT: 1}
+        fields: "dict[int, Any]" = {record.ALARM: _FORCED_USER, record.COUNT: 1}
         _describe(fields, decision, link)
         self._record(record.DOOR_LOCK_ALARM, fields)
 

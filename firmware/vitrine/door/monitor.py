@@ -27,7 +27,7 @@ _STRIKE_STUCK = const(131)
 _EXIT_HELD = const(132)
 _BATTERY_LOW = const(133)
 
-# all of them, LockJammed first and BatteryLow last
+# all of them, BatteryLow last
 _ALARMS = b"\x00\x05\x80\x81\x82\x83\x84\x85"
 _COUNT = const(8)
 
@@ -143,7 +143,6 @@ class Monitor:
         if target != self._target:
             self._target = target
             self._has_followed = False
-            self._since_ms[0] = None
         if target == _ANYWHERE or seen.bolt is None:
             return None
         if seen.bolt == (target == _DRAWN):

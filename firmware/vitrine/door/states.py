@@ -16,11 +16,9 @@ DOOR_CLOSED = const(1)
 DOOR_FORCED_OPEN = const(3)
 DOOR_AJAR = const(5)
 
-# AlarmCodeEnum (event DoorLockAlarm); from 128 on ours (SPEC.md section 7.2). The monitor's own are in monitor.py.
+# AlarmCodeEnum (event DoorLockAlarm): those of the door machine
 ALARM_FORCED_OPEN = const(6)
 ALARM_AJAR = const(7)
-ALARM_FORCED_USER = const(8)
-ALARM_BROWNOUT_LOOP = const(134)
 
 # LockOperationTypeEnum (event LockOperation); HOLD is ours: unlock for the hold time (SPEC.md section 3)
 LOCK = const(0)
