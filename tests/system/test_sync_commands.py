@@ -16,6 +16,8 @@ from vitrine_tools.errors import LinkError
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.protocol import Reason
 
+from .test_bleak_unlock import vitrine
+
 pytestmark = [needs_mosquitto, pytest.mark.system]
 LOCK = "case-12"
 ISSUER = PrivateKey.from_seed(b"i" * 32)
@@ -190,3 +192,20 @@ async def test_a_lock_without_time_is_told_it_by_the_time_server(broker, lock, t
         task.cancel()
         await asyncio.wait({task})
     assert sum("told case-12" in line for line in lines) == 1
+
+
+async def test_from_the_command_line(broker, lock, tmp_path):
+    ISSUER.save(tmp_path / "issuer.pem")
+    certificate, key = broker.authority.issue("commander").save(tmp_path, "commander")
+    way = ["--key", tmp_path / "issuer.pem", "--lock", LOCK, "--broker", f"mqtts://{HOST}:{broker.port}"]
+    way += ["--broker-ca", broker.ca, "--broker-cert", certificate, "--broker-key", key]
+    async with commanding_it(broker, lock, tmp_path):
+        status, out, err = await vitrine("command", "lockdown", *way)
+        assert (status, err) == (0, "") and out.startswith(f"{LOCK}: lockdown done (sequence ")
+        status, _, err = await vitrine("command", "release", *way, "--sequence", 1)
+        assert status == 1 and "SequenceStale (it is at sequence" in err
+        for sub in ("anna", "bert"):
+            assert (await vitrine("command", "revoke", *way, "--sub", sub))[0] == 0
+        # one of two locks is not there: status 2, and the other one is commanded all the same
+        status, out, err = await vitrine("command", "release", *way, "--lock", "case-13", "--timeout", 1)
+        assert status == 2 and f"{LOCK}: release done" in out and "no answer to rely on from case-13" in err
