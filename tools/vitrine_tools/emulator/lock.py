@@ -101,9 +101,9 @@ class EmulatedLock(EmulatedBoard):
         """The supply's voltage, before the divider."""
         self.set_analog(self._pins.numbers["BATTERY"], mv // _SUPPLY_DIVIDER)
 
-    def trust_time(self) -> None:
-        """Mark the clock as trusted, as provisioning over the wire does (firmware/SPEC.md section 5.1)."""
-        self._hardware.set_memory(trusted_time_mark(int(self.rtc_s)))
+    def trust_time(self, ago_s: int = 0) -> None:
+        """Mark the clock as trusted, as provisioning over the wire does (firmware/SPEC.md section 5.1), so long ago."""
+        self._hardware.set_memory(trusted_time_mark(int(self.rtc_s) - ago_s))
 
     # faults
 
