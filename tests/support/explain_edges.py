@@ -299,7 +299,7 @@ def _seconds(draft: Draft) -> None:
     claims.pop(EXP, None)
     claims[EXI] = exi = draft.some((1, 60, 3600, 86_400))
     sequence = draft.some((0, 1, 5, 2**32, 2**64 - 1))
-    claims[CTI] = sequence.to_bytes(8, "big")
+    claims[CTI] = sequence.to_bytes(8, "big") + bytes(draft.draw.random() < 0.05)
     claims[CNONCE] = cnonce = draft.draw.randbytes(16)
     draft.cnonces[cnonce.hex()] = 1000
     if draft.draw.random() < 0.7:
