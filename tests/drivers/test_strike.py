@@ -276,3 +276,32 @@ def test_any_use_ends_within_the_limit(name, steps):
     assert chip.power(NUMBER) == 0
     strike.release()
     assert chip.used == 0
+
+
+def test_new_settings_hold_from_the_next_train_on():
+    chip, strike = new()
+    strike.energise(5000)
+    strike.configure(50, 100)
+    assert pass_time(chip, strike, 149) == [100] * 149
+    strike.release()
+    pass_time(chip, strike, 2000)
+    strike.configure(50, 20)
+    strike.energise(1000)
+    curve = pass_time(chip, strike, 1100)
+    assert curve[:49] == [100] * 49 and curve[50:999] == [20] * 949 and curve[999:] == [0] * 101
+
+
+def test_passage_renews_for_hours_and_a_hang_still_lets_go():
+    """As the door machine does it: 10 s, again when 5 s of them are left."""
+    for name in CHIPS:
+        for hung_after_ms in (0, 100, 1500, 2500, 4999):
+            chip, strike = new(name)
+            curve = []
+            for _ in range(12):
+                strike.energise(MAX_ON_MS)
+                curve += pass_time(chip, strike, 5000)
+            assert min(curve) == 40, "the bolt drops"
+            assert curve.count(100) * 4 <= len(curve), "the coil burns"
+            strike.energise(MAX_ON_MS)
+            pass_time(chip, strike, hung_after_ms)
+            assert pass_time(chip, strike, 3001, is_hung=True)[-1] == 0
