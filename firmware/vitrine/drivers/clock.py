@@ -42,7 +42,7 @@ _EPOCH_S = 0 if _EPOCH_YEAR == 1970 else 946_684_800
 class Clock:
     """Clock(rtc, floor_s, settings): `rtc` a machine.RTC, `floor_s` the Unix time before which it cannot be.
 
-    settings: those in force; a new configuration assigns new ones. floor_s only rises (`raise_floor`).
+    settings: those in force (`configure`). floor_s only rises (`raise_floor`).
     cause: why time is untrusted: "jump", "back", "drifted" or "lost" (there is no mark), as the records name it; empty
     while it is not, and if it was an earlier start that ended the trust.
     """
