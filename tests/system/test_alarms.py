@@ -208,6 +208,14 @@ async def test_an_alarm_is_heard_and_then_reminded_of(store, lock):
     assert tones(lock, over_ms) == []
 
 
+async def test_light_only(store):
+    async with store.lock(door={"is_loud": 0}) as lock:
+        lock.set_door(False)
+        await lock.advance(12_000)
+        assert alarms(lock) == [(6, 1)] and tones(lock, 0) == []
+        assert len([ms for ms, name, level in lock.pin_trace if name == "LED" and level]) >= 50
+
+
 async def scenario(lock, **keys):
     """Start the lock with another scenario than it had (SPEC.md 6.2)."""
     await lock.power_cut()

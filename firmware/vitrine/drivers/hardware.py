@@ -30,4 +30,4 @@ class Hardware:
         self.inputs = Inputs(Pin(board.DPS), Pin(board.REX), now, ticks_ms)
         bolt, motion, tamper, battery = [getattr(board, name, None) for name in _SENSORS]
         self.sensors = Sensors(bolt, motion, tamper, battery, now, ticks_ms)
-        self.indicator = Indicator(Pin(board.LED), Pin(board.BUZZER))
+        self.indicator = Indicator(Pin(board.LED), Pin(board.BUZZER), lambda: settings().is_loud)
