@@ -5,9 +5,9 @@ import sys
 import time
 
 import pytest
-from tools.test_commanding import FirmwareLock
 
 from support.command_lab import LOCK
+from support.command_lock import FirmwareLock
 from support.fake_lock import MemoryTransport
 from vitrine.access.provision import Issuer
 from vitrine.access.revocation import Revocations, empty

@@ -1,62 +1,23 @@
 """Commands as the tools make them, taken by the firmware's own code; and what the tools make of answers and files."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.command_lab import LOCK, Lab
+from support.command_lab import LOCK
+from support.command_lock import ISSUER, NOW_S, FirmwareLock
 from support.fake_lock import MemoryTransport
-from vitrine.access.provision import Issuer
-from vitrine.access.revocation import Revocations, empty
-from vitrine.access.scopes import parse_scopes
-from vitrine.crypto import ed25519
-from vitrine_tools import cbor, commanding, cose, protocol
+from vitrine_tools import cbor, commanding, cose
 from vitrine_tools.commanding import Answer, Command, CommandError, Number, carry_out, parse, sign
 from vitrine_tools.errors import LinkError
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.phone import Limits, Phone
-from vitrine_tools.protocol import Op, ProtocolError, Reason, Status
+from vitrine_tools.protocol import ProtocolError, Reason, Status
 from vitrine_tools.revocations import LIST_MAX, Book, Entry, RevocationError
 
-ISSUER = PrivateKey.from_seed(b"i" * 32)
 OTHER = PrivateKey.from_seed(b"o" * 32)
-NOW_S = int(time.time())
-
-
-class FirmwareLock(Lab):
-    """A lock whose commands are the firmware's, with the real signatures; also a session for MemoryTransport."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = (NOW_S, 1, 2)
-        issuers = self.provision.issuers
-        issuers[0] = Issuer(ISSUER.public.raw, "admin", parse_scopes("unlock admin"), [LOCK, "group:jewellery"], 60)
-        self.blob.blob = empty([issuer.kid for issuer in issuers])
-        self.revocations = Revocations(self.blob, self.ledger)
-        self.verify = lambda issuer, message, signature: ed25519.verdict(issuer.public_key, message, signature)
-        self.commands = self.new_commands()
-        self.nonce = b"0123456789abcdef"
-        self.answer = None
-        self.seen = []
-
-    def age_ms(self, cnonce, now_ms):
-        return 1000 if cnonce == self.nonce else None
-
-    def handle(self, request):
-        op, request_id, body = cbor.decode(request, protocol.MAX_REQUEST)
-        if self.answer is not None:
-            status, answer = self.answer
-        elif op == Op.FRESH:
-            status, answer = Status.OK, {1: self.nonce, 2: self.now[1]}
-        else:
-            assert op == Op.COMMAND
-            self.seen.append(body)
-            result = self.commands.execute(body, 1)
-            status, answer = (Status.OK if result.is_done else Status.REFUSED), result.body()
-        return cbor.encode([request_id, int(status), answer])
 
 
 class Air:
