@@ -1,4 +1,4 @@
-"""A lock for tests of the tools: the firmware's own commands under real signatures, on CPython, one session at a time."""
+"""A lock for tests of the tools: the firmware's own commands, under real signatures, on CPython."""
 
 import time
 
