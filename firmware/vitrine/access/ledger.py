@@ -7,7 +7,7 @@ the log in RAM (2 KB at most) and the headers of the pages; everything else is l
 from micropython import const
 
 from ..codec import checksum
-from .ledger_pages import ENTRY, KEY, PAGE_ENTRIES, SECTORS, LedgerError, Pages, compare, key_after, rank_of
+from .ledger_pages import END, ENTRY, KEY, PAGE_ENTRIES, SECTORS, LedgerError, Pages, compare, rank_of
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Ledger:
         sector = pages.page_of(_START_KEY, self._generation + 1)
         while sector >= 0:
             self._mark = pages.mark(sector)
-            self._next = key_after(pages.last_key(sector))
+            self._next = pages.following(sector)
             sector = pages.page_of(self._next, self._generation + 1) if self._next else -1
         pages.keep(self._generation, self._next)
         # The log's entries, sorted: those before the mark, then all others. Made once: when an entry is in flash,
@@ -233,35 +233,27 @@ class Ledger:
         pages.write(sector, self._generation + 1, self._next, self._mark, self._merged(self._next))
         self._dropped = min(self._dropped, self._limit)
         if pages.headers[sector]:
-            self._next = key_after(pages.last_key(sector))
+            self._next = pages.following(sector)
             pages.keep(self._generation, self._next)
 
     def _merged(self, start: bytes) -> "Iterator[bytes]":
         """Yield what the next generation has from the key `start` on, in order."""
-        last = b""
-        for entry in self._sorted(start):
-            if last and last[:KEY] != entry[:KEY] and not self._is_over(last):
-                yield last
-            last = entry
-        if last and not self._is_over(last):
-            yield last
-
-    def _sorted(self, start: bytes) -> "Iterator[bytes]":
         table = self._table
-        end = ENTRY * self._old
         at = ENTRY * rank_of(table, 0, self._old, start + b"\0\0")
-        for entry in self._pages.entries(self._generation, start):
-            while at < end and table[at : at + ENTRY] <= entry:
-                yield bytes(table[at : at + ENTRY])
-                at += ENTRY
-            yield entry
-        while at < end:
-            yield bytes(table[at : at + ENTRY])
-            at += ENTRY
-
-    def _is_over(self, entry: bytes) -> bool:
-        until = int.from_bytes(entry[KEY:], "big")
-        return until != _FOR_EVER and until <= self._limit
+        last = b""
+        for old in self._pages.entries(self._generation, start):
+            entry = b""
+            while entry is not old:
+                entry = bytes(table[at : at + ENTRY])
+                if at < ENTRY * self._old and entry <= old:
+                    at += ENTRY
+                else:
+                    entry = old
+                if last and (entry is END or last[:KEY] != entry[:KEY]):
+                    until = int.from_bytes(last[KEY:], "big")
+                    if until == _FOR_EVER or until > self._limit:
+                        yield last
+                last = entry
 
     def _renew_log(self, sector: int) -> None:
         """Make the log of the next generation: what came in since the mark."""

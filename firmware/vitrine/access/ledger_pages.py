@@ -37,6 +37,7 @@ _FIRST = const(32)  # entries in block 0
 _MORE = const(36)  # in each other block
 PAGE_ENTRIES = const(572)
 _LAST_KEY = b"\xff" * KEY
+END = b"\xff" * (ENTRY + 1)  # behind all entries
 
 
 class LedgerError(Exception):
@@ -76,9 +77,10 @@ class Pages:
         """Return the mark of a page."""
         return int.from_bytes((self.headers[sector] or b"")[22:24], "big")
 
-    def last_key(self, sector: int) -> bytes:
-        """Return the last key of a page's range."""
-        return (self.headers[sector] or b"")[13:18]
+    def following(self, sector: int) -> "bytes | None":
+        """Return the key behind the range of a page, or None behind the last one."""
+        last = (self.headers[sector] or b"")[13:18]
+        return None if last == _LAST_KEY else (int.from_bytes(last, "big") + 1).to_bytes(KEY, "big")
 
     def page_of(self, key: bytes, generation: int) -> int:
         """Return the sector of the page of this generation that answers for `key`, or -1."""
@@ -134,9 +136,13 @@ class Pages:
         return -1
 
     def entries(self, generation: int, start: bytes) -> "Iterator[bytes]":
-        """Yield the entries of all pages of this generation from the key `start` on. Raises LedgerError at a gap."""
-        while True:
-            sector = self.page_of(start, generation)
+        """Yield the entries of all pages of this generation from the key `start` on, then END.
+
+        Raises LedgerError at a gap.
+        """
+        following: "bytes | None" = start
+        while following:
+            sector = self.page_of(following, generation)
             if sector < 0:
                 raise LedgerError("Damaged")
             for index in range(self._blocks(sector)):
@@ -146,10 +152,8 @@ class Pages:
                     at += ENTRY
                     if entry >= start:
                         yield entry
-            following = key_after(self.last_key(sector))
-            if following is None:
-                return
-            start = following
+            following = self.following(sector)
+        yield END
 
     def prepare(self) -> int:
         """Erase the next free sector and return it; -1 if it turned out bad. Raises LedgerError if none is free.
@@ -300,11 +304,6 @@ class Pages:
     @staticmethod
     def _seed(generation: int, index: int) -> int:
         return (generation << 4 | index) & 0xFFFFFFFF if index else 0
-
-
-def key_after(key: bytes) -> "bytes | None":
-    """Return the next key, or None behind the last one."""
-    return None if key == _LAST_KEY else (int.from_bytes(key, "big") + 1).to_bytes(KEY, "big")
 
 
 def compare(data: "bytes | bytearray", at: int, key: bytes) -> int:
