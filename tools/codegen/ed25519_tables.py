@@ -9,7 +9,7 @@ from pathlib import Path
 FIRMWARE = Path(__file__).resolve().parents[2] / "firmware" / "vitrine" / "crypto"
 P = 2**255 - 19
 D = -121665 * pow(121666, -1, P) % P
-TEETH, COLUMNS = 7, 19
+TEETH, COLUMNS = 6, 22
 
 Point = tuple[int, int]
 

@@ -213,7 +213,7 @@ def _walk(length: int, a_digits: ptr8, r_digits: ptr8, a_window: object, r_windo
         other = int(r_digits[i])
         if i < length - 1:
             # T is an input of the additions only
-            if digit | other or i < 19:
+            if digit | other or i < 22:
                 machine(0, memory, memory, _DOUBLE_T)
             else:
                 machine(0, memory, memory, _DOUBLE)
@@ -238,8 +238,8 @@ def _walk(length: int, a_digits: ptr8, r_digits: ptr8, a_window: object, r_windo
             digit = other
             used = ptr8(int(used) + 72)
             n -= 1
-        if i < 19:
-            shape = 7 | (19 << 4)  # BASE_TEETH and BASE_COLUMNS
+        if i < 22:
+            shape = 6 | (22 << 4)  # BASE_TEETH and BASE_COLUMNS
             if int(pick(0, entry, BASE_TABLE, s_bits, shape, i)):
                 machine(0, memory, memory, _SUB_AFFINE)
             else:

@@ -10,8 +10,8 @@ from micropython import const
 
 from .curve import ORDER
 
-BASE_TEETH = const(7)
-BASE_COLUMNS = const(19)
+BASE_TEETH = const(6)
+BASE_COLUMNS = const(22)
 ENTRY_SIZE = const(96)  # bytes of a table entry: Y+X, Y-X, 2dXY of an affine point, 32 bytes little-endian each
 DIGITS = const(258)  # signed digits of a scalar below 2^256
 WINDOW_SIZE = const(2560)  # bytes of a window of the native implementation
