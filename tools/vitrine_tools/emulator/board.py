@@ -132,7 +132,11 @@ class EmulatedBoard:
             self._journal = None
 
     async def power_cut(self) -> None:
-        """The supply fails: the process dies in whatever it does; pins fall to the board's resistors."""
+        """The supply fails: the process dies in whatever it does; pins fall to the board's resistors.
+
+        A cut that waits for a flash operation (flash_cut) has come with this one.
+        """
+        self._flash_cut_after = -1
         self._power_off()
         if self._restarting is not None:
             self._restarting.cancel()
