@@ -83,10 +83,11 @@ def build():
     supervisor.add("scenario", scenario.run, RESTART, VOTE_MS)
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", hardware.indicator.run, RESTART)
-    link = open_link(blob("mqtt").load(), identity.lock_id, events) if evidence.outbox else None
-    if link:
+    outbox = evidence.outbox
+    link = open_link(blob("mqtt").load(), identity.lock_id, events) if outbox else None
+    if outbox and link:
         supervisor.add("sntp", Sntp(clock, random_bytes, timekeeper.hint).run, RESTART)
-        sync = Sync(evidence.outbox, link, events, door, clock, random_bytes, judgement.commands, freshness, scenario)
+        sync = Sync(outbox, link, events, door, clock, random_bytes, judgement.commands, freshness, scenario)
         events.add_sink(sync.wake)
         supervisor.add("sync", lambda vote: sync.run(vote, is_busy), RESTART)
     return supervisor

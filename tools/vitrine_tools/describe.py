@@ -6,7 +6,7 @@ from typing import Any, Final
 from . import protocol
 
 DOOR_LOCK_ALARM, DOOR_STATE_CHANGE, LOCK_OPERATION, LOCK_OPERATION_ERROR = 0, 1, 2, 3
-START, FAULT, CONFIGURATION_CHANGE, TIME_CHANGE, IDENTIFY = 128, 129, 130, 131, 132
+START, FAULT, CONFIGURATION_CHANGE, TIME_CHANGE, IDENTIFY, RECORDS_LOST, COMMAND_ERROR = range(128, 135)
 
 # Matter DoorLock (cluster 0x0101): AlarmCodeEnum, OperationSourceEnum
 _ALARMS: Final = {
@@ -18,8 +18,15 @@ _ALARMS: Final = {
     6: "the door was forced open",
     7: "the door stands open too long",
     8: "opened under duress",
+    128: "the door stands open and nobody is there",
+    129: "the door switch's line is cut",
+    130: "the door switch's line is shorted",
+    131: "the bolt is drawn, and nothing drew it",
+    132: "the exit button is held down",
+    133: "the battery is low",
+    134: "the lock starts again and again",
 }
-_SOURCES: Final = {1: "by hand", 4: "by itself", 5: "exit button", 7: "phone"}
+_SOURCES: Final = {1: "by hand", 4: "by itself", 5: "exit button", 6: "opening hours", 7: "phone"}
 _OPERATIONS: Final = {0: "lock", 1: "unlock", 128: "hold open", 129: "take records along"}
 _DOOR: Final = {
     0: "door opened",
@@ -47,7 +54,7 @@ def describe(record: dict[int, Any]) -> Line:
     """Return `record` in words; any record of this or a later version gives something readable."""
     kind = record.get(1)
     if kind == DOOR_LOCK_ALARM:
-        return Line("lock", "ALARM: " + _named(_ALARMS, record.get(11)), "", is_bad=True)
+        return _alarm(record)
     if kind == DOOR_STATE_CHANGE:
         return Line("door", _named(_DOOR, record.get(10)), _lock_state(record), is_bad=record.get(10) in (2, 3, 4, 5))
     if kind == LOCK_OPERATION:
@@ -62,12 +69,30 @@ def describe(record: dict[int, Any]) -> Line:
         return Line("lock", f"FAULT: {record.get(15, 'unknown')}", "", is_bad=True)
     if kind == IDENTIFY:
         return Line("lock", "shows where it is", _why(record))
-    names = {CONFIGURATION_CHANGE: "configuration changed", TIME_CHANGE: "time changed"}
-    return Line("lock", names.get(kind or -1, f"event {kind}"), str(record.get(15, "")))
+    if kind == CONFIGURATION_CHANGE:
+        return Line("lock", f"commanded: {record.get(15, '')}", _why(record))
+    if kind == COMMAND_ERROR:
+        folded = f" ({record[14]} times)" if 14 in record else ""
+        return Line("lock", f"command refused{folded}: {protocol.reason_name(record.get(4, -1))}", _why(record), True)
+    if kind == TIME_CHANGE:
+        bound = f"within {record[29]} s" if record.get(3) and 29 in record else ""
+        return Line("lock", f"time: {record.get(15, 'changed')}", bound, is_bad=record.get(3) == 0)
+    if kind == RECORDS_LOST:
+        return Line("lock", f"{record.get(14, 'some')} records were given up before a collector had them", "", True)
+    return Line("lock", f"event {kind}", str(record.get(15, "")))
+
+
+def _alarm(record: dict[int, Any]) -> Line:
+    name, step = _named(_ALARMS, record.get(11)), record.get(14)
+    if step == 0:
+        return Line("lock", f"alarm over: {name}", "")
+    return Line("lock", f"ALARM: {name}" + (f", step {step}" if record.get(11) == 7 and step else ""), "", is_bad=True)
 
 
 def _operation(record: dict[int, Any]) -> str:
     lock_state = record.get(17)
+    if record.get(23):
+        return "would have done it (shadow): " + _named(_OPERATIONS, record.get(5))
     if record.get(5) == 0:
         return "locked" if lock_state in (1, None) else "lock asked for"
     return {128: "held open", 129: "records handed to a courier"}.get(record.get(5, 1), "UNLOCKED")
@@ -87,7 +112,11 @@ def _why(record: dict[int, Any]) -> str:
         parts.append("over " + _named(_LINKS, record[18]))
     if record.get(16):
         parts.append("holder proved")
-    for key, name in ((7, "sub"), (8, "token"), (9, "ref")):
+    if 28 in record:
+        parts.append(f"{record[28]} persons")
+    if 24 in record:
+        parts.append(f"risk {record[24]} ({record.get(25, '')})")
+    for key, name in ((7, "sub"), (8, "token"), (9, "ref"), (26, "command")):
         if key in record:
             parts.append(f"{name} {_short(record[key])}")
     if record.get(1) == LOCK_OPERATION_ERROR and 5 in record:

@@ -24,6 +24,7 @@ from .risk import Risk
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from vitrine.access.freshness import Freshness
 
@@ -36,13 +37,17 @@ if TYPE_CHECKING:
     from .timekeeper import Timekeeper
 
 _TEND_MS = const(1000)
+_RULES_ROUNDS = const(60)  # what the rules forget counts in hours
 _PAUSE_MS = const(1)  # between two pieces of the ledger's work, at most one erase each
 
 
-class _NoLedger:
+class _NoLedger(Ledger):
     """In place of a ledger that cannot be taken up: it knows of nothing whether it was revoked or spent."""
 
-    def has(self, of_class: int, digest: bytes) -> bool:
+    def __init__(self) -> None:
+        pass
+
+    def has(self, of_class: int, digest: bytes, until_s: "int | None" = None) -> bool:
         raise LedgerError("none")
 
     def add(self, of_class: int, digest: bytes, until_s: int) -> bool:
@@ -61,8 +66,8 @@ class Judgement:
     def __init__(
         self,
         identity: "Identity",
-        blob: "Callable[[str], object]",
-        partition: "Callable[[str], object]",
+        blob: "Callable[[str], Any]",
+        partition: "Callable[[str], Any]",
         tables: "KeyTables",
         configuration: "Configuration",
         scenario: "Scenario",
@@ -81,7 +86,7 @@ class Judgement:
         self.lockouts = Lockouts(blob("lockout"), lambda: configuration.settings, self._fault)
         self.policy: "Policy | None" = None
         self.commands: "Commands | None" = None
-        self._ledger: "Ledger | _NoLedger" = _NoLedger()
+        self._ledger: Ledger = _NoLedger()
         self._rules: "Rules | None" = None
         if provision is None:
             return
@@ -122,11 +127,13 @@ class Judgement:
 
     async def run(self, vote: "Callable[[], None]", is_busy: "Callable[[], bool]") -> None:
         """Forget what is over, write what is due, and tidy the ledger while nobody is in session."""
+        rounds = 0
         while True:
             vote()
             now_ms = self._clock.ticks_ms()
             self.lockouts.tend(now_ms)
-            if self._rules is not None:
+            rounds = (rounds + 1) % _RULES_ROUNDS
+            if self._rules is not None and not rounds:
                 self._rules.tend(now_ms)
             while not is_busy() and self._tend_ledger():
                 await asyncio.sleep_ms(_PAUSE_MS)

@@ -8,6 +8,10 @@ Here only the entry of a phone that has gone is deleted. The stand-in has no suc
 import aioble
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
 _IRQ_CENTRAL_DISCONNECT = const(2)
 
 
@@ -28,11 +32,11 @@ class Connections(dict):
 
 def guard() -> None:
     """Put such a map in place of aioble's, once."""
-    module = getattr(aioble, "device", None)
-    owner = getattr(module, "DeviceConnection", None)
+    owner: "Any" = getattr(getattr(aioble, "device", None), "DeviceConnection", None)
     connected = getattr(owner, "_connected", None)
     if connected is None or isinstance(connected, Connections):
         return
     connections = Connections(connected)
-    aioble.core.register_irq_handler(connections.note, None)
+    core: "Any" = getattr(aioble, "core", None)
+    core.register_irq_handler(connections.note, None)
     owner._connected = connections
