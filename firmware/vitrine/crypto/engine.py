@@ -5,7 +5,7 @@ try:
     from .sha512_viper import sha512
 except (AttributeError, ImportError, SyntaxError, ValueError):
     # In turn: CPython has no viper decorator; part of the package is missing; the compiler knows no viper; an .mpy
-    # is for another instruction set.
+    # is for another instruction set. Where the fallback is left out (firmware/fallback.txt) this raises ImportError.
     from . import edwards_int as edwards
     from .sha512_int import sha512
 
