@@ -19,6 +19,7 @@ class Token:
 
     def __init__(self, kid=KID, cti=b"identity", sub=b"person", holder_key=b"k" * 32, issued=1000):
         self.kid, self.cti, self.sub, self.holder_key, self.issued = kid, cti, sub, holder_key, issued
+        self.hash = sha256(repr((kid, cti, sub, holder_key, issued)).encode()).digest()
 
 
 def key_value(holder_key=b"k" * 32):
@@ -195,3 +196,33 @@ def test_there_is_room_for_four_issuers_at_their_largest():
     for kid in kids:
         assert revocations.apply(kid, 0, U32, [[BEFORE, U32, 0]]) == reasons.GRANTED
     assert Revocations(store, ledger).is_sound(kids)
+
+
+def test_a_token_is_looked_up_once_until_the_next_list():
+    _, ledger, revocations = new()
+    tokens = [Token(cti=b"identity%d" % i) for i in range(8)]
+    for token in tokens:
+        assert not revocations.is_revoked(token)
+    lookups = ledger.lookups
+    assert not any([revocations.is_revoked(token) for token in tokens]) and ledger.lookups == lookups
+    revocations.apply(KID, 0, 1, [[CTI, b"identity3", 0]])
+    assert [revocations.is_revoked(token) for token in tokens] == [i == 3 for i in range(8)]
+    assert revocations.is_revoked(tokens[3]), "what is revoked is no less so the second time"
+
+
+def test_a_list_that_fails_in_the_middle_is_looked_up_again():
+    _, ledger, revocations = new()
+    first, second = Token(cti=b"identity1"), Token(cti=b"identity2")
+    assert not revocations.is_revoked(first) and not revocations.is_revoked(second)
+    ledger.room = 1
+    assert revocations.apply(KID, 0, 1, [[CTI, b"identity1", 0], [CTI, b"identity2", 0]]) == reasons.STORE_FULL
+    assert revocations.is_revoked(first) and not revocations.is_revoked(second)
+
+
+def test_only_so_many_are_remembered():
+    _, ledger, revocations = new()
+    for number in range(1000):
+        revocations.is_revoked(Token(cti=b"id%06d" % number))
+    lookups = ledger.lookups
+    revocations.is_revoked(Token(cti=b"id000000"))
+    assert ledger.lookups > lookups

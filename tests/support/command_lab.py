@@ -87,8 +87,10 @@ class Ledger:
         self.entries = {}
         self.room = 1000
         self.failing = None
+        self.lookups = 0
 
     def has(self, of_class, digest):
+        self.lookups += 1
         if self.failing:
             raise self.failing
         return (of_class, digest) in self.entries

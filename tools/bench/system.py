@@ -126,11 +126,12 @@ async def reply(folder: Path) -> dict[str, float]:
     players = Cast()
     token = players.token()
     proof = protocol.make_proof(players.holder, LOCK_ID, bytes(16), Action.UNLOCK, False, protocol.token_hash(token))
+    used = players.token(uses=1000)
     request = protocol.request(Op.ACT, 1, protocol.act_body(Action.UNLOCK, False, proof))
     done = subprocess.run(
         [MICROPYTHON, "-X", "heapsize=2M", str(Path(__file__).with_name("reply_device.py"))],
-        input="".join(f"{part.hex()}\n" for part in (players.provision().to_bytes(), token, request)),
-        env={**os.environ, "MICROPYPATH": f"{ROOT / 'firmware'}:.frozen"},
+        input="".join(f"{part.hex()}\n" for part in (players.provision().to_bytes(), token, request, used)),
+        env={**os.environ, "MICROPYPATH": f"{ROOT / 'firmware'}:{ROOT / 'tests'}:.frozen"},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -138,8 +139,14 @@ async def reply(folder: Path) -> dict[str, float]:
     )
     if done.returncode:
         raise RuntimeError(done.stderr or done.stdout)
-    reply_us, verify_us = map(int, done.stdout.split())
-    return {"challenge_reply_to_coil_ms": reply_us / 1000, "verify_any_key_ms": verify_us / 1000}
+    reply_us, verify_us, decide_us, spend_us, programmed = map(int, done.stdout.split())
+    return {
+        "challenge_reply_to_coil_ms": reply_us / 1000,
+        "verify_any_key_ms": verify_us / 1000,
+        "decision_ms": decide_us / 1000,
+        "decision_that_spends_a_use_ms": spend_us / 1000,
+        "flash_programmed_by_a_spent_use_bytes": programmed,
+    }
 
 
 async def heap(folder: Path) -> dict[str, float]:

@@ -38,6 +38,7 @@ MAX_ENTRIES = const(32)
 _CTI = const(1)
 _SUB = const(2)
 _KEY = const(3)
+_CLEAR_MAX = const(8)
 _BEFORE = const(4)
 _LETTERS = b"?csk"  # by kind, in the digests of SPEC.md section 13
 _LEAST = b"\x00\x08\x01\x08"  # bytes of a value, by kind
@@ -61,6 +62,8 @@ class Revocations:
         self._store = store
         self._ledger = ledger
         self._issuers = _loaded(store)
+        # hashes of the tokens that no list was about when they were looked up; until the next list
+        self._clear: "list[bytes]" = []
 
     def is_sound(self, kids: "list[bytes]") -> bool:
         """Tell whether the blob knows all of these issuers."""
@@ -72,7 +75,20 @@ class Revocations:
         return self._issuer(kid)[1]
 
     def is_revoked(self, token: "Token") -> bool:
-        """Tell whether `token` was taken back; its `issued` is iat, or nbf without one, or None. Raises StoreError."""
+        """Tell whether `token` was taken back; its `issued` is iat, or nbf without one, or None. Raises StoreError.
+
+        Once looked up, it is known until the next list: a person who has confirmed does not wait for the flash again.
+        """
+        if token.hash in self._clear:
+            return False
+        is_revoked = self._look_up(token)
+        if is_revoked is False:
+            if len(self._clear) >= _CLEAR_MAX:
+                self._clear.pop(0)
+            self._clear.append(token.hash)
+        return is_revoked
+
+    def _look_up(self, token: "Token") -> bool:
         kid = token.kid
         before = self._issuer(kid)[2]
         if before and (token.issued is None or token.issued < before):
@@ -97,6 +113,8 @@ class Revocations:
             return reasons.SEQUENCE_STALE
         if previous > now:
             return reasons.SEQUENCE_GAP
+        # first: what fails in the middle may have brought entries that hold
+        self._clear.clear()
         try:
             for kind, value, until in entries:
                 if kind == _BEFORE:

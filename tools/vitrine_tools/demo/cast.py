@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..keys import PrivateKey
 from ..provisioning import Issuer, Provision
@@ -39,9 +40,9 @@ class Cast:
             door={"unlock_ms": 4000} | settings,
         )
 
-    def token(self, *, audience: str = GROUP, age_s: int = 0, signer: PrivateKey | None = None) -> bytes:
-        """A token for the holder: eight hours from `age_s` ago."""
-        claims = Claims.for_holder(
-            self.holder.public, (audience,), now_s=self.now_s - age_s, valid_s=8 * 3600, sub=b"staff-17"
-        )
+    def token(self, *, audience: str = GROUP, age_s: int = 0, signer: PrivateKey | None = None, **others: Any) -> bytes:
+        """A token for the holder: eight hours from `age_s` ago; `others` are claims."""
+        holder = others.pop("holder", self.holder)
+        others = {"sub": b"staff-17"} | others
+        claims = Claims.for_holder(holder.public, (audience,), now_s=self.now_s - age_s, valid_s=8 * 3600, **others)
         return issue(claims, signer or self.issuer)
