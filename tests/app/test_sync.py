@@ -598,3 +598,21 @@ def test_a_nonce_is_told_soon_after_time_was_lost():
 
     lab.run(story)
     assert [at for at, _ in of(lab, "fresh")] == [0, 1_000_000]
+
+
+def test_a_broker_that_never_stops_talking_keeps_nobody_else_from_their_turn():
+    for kind, value in ((RETAINED, None), (RECEIVED, b"forged"), (RECEIVED, b"0"), (SENT, None)):
+        lab = Lab()
+        left = []
+
+        async def flood(lab=lab, left=left, kind=kind, value=value):
+            lab.happen(UP)
+            await asyncio.sleep_ms(10)
+            for _ in range(100):
+                lab.happen(kind, value)
+            for _ in range(5):  # somebody at the door
+                await asyncio.sleep_ms(0)
+            left.append(len(lab.link.events))
+
+        lab.run(flood)
+        assert left[0] > 80, kind

@@ -168,6 +168,7 @@ class Sync:
                 elif kind == RETAINED:
                     fields = {record.DETAIL: "command:retained", record.LINK: _LINK_MQTT}
                     self._events.record(record.COMMAND_ERROR, fields)
+                await asyncio.sleep_ms(0)  # a broker that never stops talking leaves the others their turn
             wait_ms = self._pump() if self._is_up else _PAUSE_MAX_MS
             self._forged.tend()
 
