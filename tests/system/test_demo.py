@@ -20,6 +20,7 @@ def test_the_demo_comes_out_and_tells_machines_so():
     assert balance["failed"] == 0 and balance["steps"] == sum(line["is_ok"] is not None for line in lines)
     refused = [line["what"] for line in lines if line["what"].startswith("refused")]
     wanted = ["Expired", "AudienceMismatch", "TokenForged", "ProofForged", "ProofForged"]
+    wanted += ["PersonsRequired", "Revoked", "LockedDown", "TimeUntrusted"]
     assert refused[: len(wanted)] == [f"refused: {reason}" for reason in wanted]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import phone, protocol
 from ..emulator import EmulatedLock, EmulatorError, PhoneError, VirtualRadio, aioble_in_use
-from . import attacks, cast, opening, sync_act
+from . import attacks, cast, judgement_act, opening, sync_act
 from .stage import Failed, Stage
 
 
@@ -34,6 +34,7 @@ async def play(stage: Stage) -> int:
                 stage.say("lock", "is on the air")
                 await opening.play(stage, players, radio, lock)
                 await attacks.play(stage, players, radio, lock)
+                await judgement_act.play(stage, players, radio, lock)
             await sync_act.play_sync(stage)
         except Failed:
             pass

@@ -1,4 +1,4 @@
-"""Who plays in the demo: the store's issuer, a holder, a thief, and the lock with its case."""
+"""Who plays in the demo: the store's issuer, headquarters, two holders, a thief, and the lock with its case."""
 
 import time
 from dataclasses import dataclass, field
@@ -19,6 +19,8 @@ class Cast:
 
     issuer: PrivateKey = field(default_factory=PrivateKey.generate)
     holder: PrivateKey = field(default_factory=PrivateKey.generate)
+    colleague: PrivateKey = field(default_factory=PrivateKey.generate)
+    headquarters: PrivateKey = field(default_factory=PrivateKey.generate)
     thief: PrivateKey = field(default_factory=PrivateKey.generate)
     now_s: int = field(default_factory=lambda: int(time.time()))
 
@@ -31,10 +33,17 @@ class Cast:
             audiences=(LOCK_ID, GROUP),
             max_lifetime_s=DAY_S,
         )
+        headquarters = Issuer(
+            public_key=self.headquarters.public,
+            name="headquarters",
+            scopes=("admin",),
+            audiences=(LOCK_ID, GROUP),
+            max_lifetime_s=DAY_S,
+        )
         return Provision(
             lock_id=LOCK_ID,
             groups=(GROUP,),
-            issuers=(issuer,),
+            issuers=(issuer, headquarters),
             provisioned_at_s=self.now_s,
             zone="CET-1CEST,M3.5.0,M10.5.0/3",
             door={"unlock_ms": 4000} | settings,
