@@ -20,7 +20,7 @@ CONFIGURE = const(3)
 SCENARIO = const(4)
 
 _CONTENT_TYPE = const(3)  # RFC 9052 section 3.1; what makes no token a command, and no command a token
-_COMMAND_TYPE = "vitrine/command"
+_COMMAND_TYPE = const("vitrine/command")
 _CNONCE_SIZE = const(16)
 
 _NUMBER = const(1)

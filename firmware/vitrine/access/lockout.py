@@ -84,9 +84,10 @@ class Lockouts:
 
         Durable when it returns, unless the store fails. A try while locked out is none, and changes nothing.
         """
+        if self.key_wait_s(public_key, now_ms):
+            return 0  # nor is it a reason to write what strangers did
         began_s = self._failed(_KEY, public_key, now_ms)
-        if self._is_dirty:
-            self._save(now_ms)
+        self._save(now_ms)
         return began_s
 
     def failed_peer(self, address: bytes, now_ms: int) -> int:
@@ -135,8 +136,11 @@ class Lockouts:
                     self._put(entry, self._entries[entry + _NAME], 0)
         if self._told_ms >= 0 and _age_ms(self._told_ms, now_ms) >= _ALARM_MS:
             self._told_ms = -1
-        if self._is_dirty and _age_ms(self._written_ms, now_ms) >= _WRITE_MS:
-            self._save(now_ms)
+        if _age_ms(self._written_ms, now_ms) >= _WRITE_MS:
+            if self._is_dirty:
+                self._save(now_ms)
+            else:
+                self._written_ms = now_ms - _WRITE_MS & _MASK  # or ticks would wrap, and it would lie ahead
 
     def _failed(self, kind: int, source: bytes, now_ms: int) -> int:
         entry = self._find(kind, source, now_ms)

@@ -32,8 +32,8 @@ COURIER = const(129)  # moves nothing: the holder may take sealed records along
 _SCOPE_OF = {LOCK: scopes.UNLOCK, UNLOCK: scopes.UNLOCK, HOLD: scopes.HOLD, COURIER: scopes.COURIER}
 _HARMLESS = (LOCK, COURIER)  # they open nothing
 
-TIME_TRUSTED = const(1)
-TIME_COASTING = const(2)
+_TIME_TRUSTED = const(1)
+_TIME_COASTING = const(2)
 
 _RISK_PERSONS = const(2)  # so many the risk can ask for
 
@@ -256,7 +256,7 @@ def _check_time(token: "Token", instant: "Instant") -> int:
     if token.exp is None and token.not_before is None and not token.windows:
         return reasons.GRANTED  # nothing in it depends on the time; its seconds run on ticks
     now_s, time_state, error_s = instant
-    if time_state != TIME_TRUSTED and time_state != TIME_COASTING:
+    if time_state != _TIME_TRUSTED and time_state != _TIME_COASTING:
         return reasons.TIME_UNTRUSTED
     if token.not_before is not None and now_s < token.not_before:
         return reasons.NOT_YET_VALID

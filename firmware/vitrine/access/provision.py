@@ -24,7 +24,7 @@ _MAX_ISSUERS = const(4)
 _MAX_AUDIENCES = const(8)
 _MAX_SETTINGS = const(64)
 _MAX_U32 = const(0xFFFFFFFF)
-_GROUP_PREFIX = "group:"
+_GROUP_PREFIX = const("group:")
 
 
 class ProvisionError(ValueError):

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .decision import Decision
     from .policy import Instant, Policy
 
-NONCE_SIZE = const(16)
+_NONCE_SIZE = const(16)
 NONCE_LIFETIME_MS = const(10_000)  # longer, and a proof that leaked could be carried to the lock at leisure
-MAX_PROOF_SIZE = const(96)
-PROOF_CONTEXT = "vitrine/1"
+_MAX_PROOF_SIZE = const(96)
+_PROOF_CONTEXT = const("vitrine/1")
 
 _UNVERIFIED = const(0)
 _ALL_BITS = const(0x3FFFFFFF)  # GRANT ^ DENY
@@ -85,8 +85,8 @@ class Session:
     def hello(self, now_ms: int) -> bytes:
         """Return a new nonce, good for one act within 10 s; the one before ends."""
         self.nonce = None
-        nonce = self._random_bytes(NONCE_SIZE)
-        if len(nonce) != NONCE_SIZE:
+        nonce = self._random_bytes(_NONCE_SIZE)
+        if len(nonce) != _NONCE_SIZE:
             raise ValueError("random source")
         self.nonce = nonce
         self._nonce_ms = now_ms
@@ -139,12 +139,12 @@ class Session:
         if self._issuer_verdict != _UNVERIFIED and self._issuer_verdict != GRANT:
             return denied(reasons.TOKEN_FORGED, token)
         try:
-            sign1 = cose.parse_sign1(proof, MAX_PROOF_SIZE)
+            sign1 = cose.parse_sign1(proof, _MAX_PROOF_SIZE)
         except cose.CoseError:
             return denied(reasons.PROOF_MALFORMED, token)
         if sign1.payload is not None or len(sign1.header) != 1:
             return denied(reasons.PROOF_MALFORMED, token)
-        signed = cbor.encode([PROOF_CONTEXT, self._policy.lock_id, nonce, action, uv, token.hash])
+        signed = cbor.encode([_PROOF_CONTEXT, self._policy.lock_id, nonce, action, uv, token.hash])
         message = cose.sig_structure(sign1.protected, signed)
         holder_verdict = self._verify_holder(token.holder_key, message, sign1.signature)
         if holder_verdict != GRANT:

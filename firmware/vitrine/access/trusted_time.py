@@ -19,8 +19,8 @@ COASTING = const(2)
 
 JUMP_MS = const(2000)
 
-_MAGIC = b"VTR2"
-_MARK = ">4sQIiI"
+_MAGIC = const(b"VTR2")
+_MARK = const(">4sQIiI")
 _MARK_SIZE = const(24)
 _MAX_S = const(0xFFFFFFFF)  # what a record can hold
 _MILLION = const(1_000_000)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .evidence import Evidence
 
 _ALL_BITS = const(0x3FFFFFFF)
-_TIME_KNOWN = (1, 2)  # trusted, coasting
-_NAMES = ("time", "revoke", "configure", "scenario")
+_TIME_KNOWN = const((1, 2))  # trusted, coasting
+_NAMES = const(("time", "revoke", "configure", "scenario"))
 
 _PREVIOUS = const(1)  # of a body of revoke, SPEC.md 11.2
 _ENTRIES = const(2)

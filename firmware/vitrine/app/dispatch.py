@@ -20,19 +20,29 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-PROTOCOL_VERSION = 1
+_PROTOCOL_VERSION = const(1)
 REQUEST_BOUND = 768  # a 512-byte token or a proof with room to spare
-ANSWER_BOUND = 512
+_ANSWER_BOUND = const(512)
 
-OK, REFUSED, BUSY, MALFORMED = 0, 1, 2, 3
-HELLO, PRESENT, ACT, STATUS, IDENTIFY, COURIER, COMMAND, FRESH = 0, 1, 2, 3, 4, 5, 6, 7
+_OK = const(0)
+_REFUSED = const(1)
+_BUSY = const(2)
+_MALFORMED = const(3)
+_HELLO = const(0)
+_PRESENT = const(1)
+_ACT = const(2)
+_STATUS = const(3)
+_IDENTIFY = const(4)
+_COURIER = const(5)
+_COMMAND = const(6)
+_FRESH = const(7)
 
 # Each further guess must cost the attacker a new connection.
-MALFORMED_LIMIT = 3
-REFUSED_LIMIT = 4
-IDENTIFY_PAUSE_MS = 5000
+_MALFORMED_LIMIT = const(3)
+_REFUSED_LIMIT = const(4)
+_IDENTIFY_PAUSE_MS = const(5000)
 
-COURIER_BATCH_MAX = 448  # with the acknowledgement beside it an answer is full
+_COURIER_BATCH_MAX = const(448)  # with the acknowledgement beside it an answer is full
 
 
 class Malformed(Exception):
@@ -98,16 +108,16 @@ class Channel:
     @property
     def is_exhausted(self) -> bool:
         """True when the link must end this connection."""
-        if self._malformed >= MALFORMED_LIMIT or self._was_turned_away:
+        if self._malformed >= _MALFORMED_LIMIT or self._was_turned_away:
             return True
-        return self._refused >= REFUSED_LIMIT and not self.has_proved
+        return self._refused >= _REFUSED_LIMIT and not self.has_proved
 
     def handle(self, request: bytes) -> bytes:
         """Answer one whole request of any bytes; never raises for what the peer sent."""
         request_id = 0
         if not self.has_proved and self._dispatch.attempts.is_locked_out(self._peer):
             self._was_turned_away = True
-            return cbor.encode([0, BUSY, None])
+            return cbor.encode([0, _BUSY, None])
         try:
             op, request_id, body = _parse(request)
             status, answer = self._perform(op, body)
@@ -118,7 +128,7 @@ class Channel:
     def malformed(self, request_id: int = 0) -> bytes:
         """Count and answer a message that is no request; links call it for broken framing too."""
         self._malformed += 1
-        return cbor.encode([request_id, MALFORMED, None])
+        return cbor.encode([request_id, _MALFORMED, None])
 
     def close(self) -> None:
         """The connection has ended: record what is not on record yet. Once only."""
@@ -143,24 +153,24 @@ class Channel:
         if session is None:
             # Not a secret (the advertisement says so), and the technician must be able to tell.
             self._refused += 1
-            return REFUSED, {1: reasons.NOT_PROVISIONED}
-        if op == PRESENT:
+            return _REFUSED, {1: reasons.NOT_PROVISIONED}
+        if op == _PRESENT:
             return self._present(session, body)
-        if op == ACT:
+        if op == _ACT:
             return self._act(session, body)
-        if op == COURIER:
+        if op == _COURIER:
             return self._courier(body)
-        if op == COMMAND:
+        if op == _COMMAND:
             return self._command(body)
         if body is not None:
             raise Malformed
-        if op == HELLO:
+        if op == _HELLO:
             return self._hello(session)
-        if op == STATUS:
+        if op == _STATUS:
             return self._status()
-        if op == IDENTIFY:
+        if op == _IDENTIFY:
             return self._identify()
-        if op == FRESH:
+        if op == _FRESH:
             return self._fresh()
         raise Malformed
 
@@ -169,7 +179,7 @@ class Channel:
         nonce = session.hello(shared.clock.ticks_ms())
         _, time_state = shared.clock.reading()
         audit = [shared.evidence.count, shared.evidence.head]
-        return OK, {1: shared.policy.lock_id, 2: PROTOCOL_VERSION, 3: nonce, 4: time_state, 5: audit}
+        return _OK, {1: shared.policy.lock_id, 2: _PROTOCOL_VERSION, 3: nonce, 4: time_state, 5: audit}
 
     def _present(self, session: Session, body) -> "tuple[int, Any]":
         if type(body) is not bytes:
@@ -181,10 +191,10 @@ class Channel:
         if is_accepted(decision) and decision.token is not None:
             self._accepted = True
             self._dispatch.keys.expect(decision.token.holder_key)
-            return OK, {1: decision.token.hash}
+            return _OK, {1: decision.token.hash}
         self._refused += 1
         self._unrecorded = decision
-        return REFUSED, None
+        return _REFUSED, None
 
     def _act(self, session: Session, body) -> "tuple[int, Any]":
         action, uv, proof = _act_body(body)
@@ -196,19 +206,19 @@ class Channel:
         nonce = session.nonce
         if is_grant(decision):
             if self._carry_out(action, decision):
-                return OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
-            return REFUSED, {1: reasons.FAULT, 2: nonce}
+                return _OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
+            return _REFUSED, {1: reasons.FAULT, 2: nonce}
         self._refused += 1
         self._unrecorded = None  # one attempt, one record: the act's says more
         shared.attempts.refused(self._peer, self._link, decision.reason, action, decision)
         if not decision.is_authentic:
-            return REFUSED, {2: nonce}
+            return _REFUSED, {2: nonce}
         answer = {1: decision.reason, 2: nonce}
         if decision.reason == reasons.PERSONS_REQUIRED:
             answer[3] = [decision.persons, decision.wanted]
         elif decision.reason == reasons.LOCKED_OUT:
             answer[4] = decision.wait_s
-        return REFUSED, answer
+        return _REFUSED, answer
 
     def _carry_out(self, action: int, decision) -> bool:
         """Do what was granted; return whether it was done."""
@@ -235,38 +245,38 @@ class Channel:
             raise Malformed
         result = self._dispatch.commands.execute(body, self._link)
         if result.is_done:
-            return OK, result.body()
+            return _OK, result.body()
         self._refused += 1
         if not result.is_authentic:
             self._dispatch.attempts.count_peer(self._peer, self._link)
-        return REFUSED, result.body()
+        return _REFUSED, result.body()
 
     def _fresh(self) -> "tuple[int, Any]":
         clock = self._dispatch.clock
-        return OK, {1: self._dispatch.freshness.issue(clock.ticks_ms()), 2: clock.reading()[1]}
+        return _OK, {1: self._dispatch.freshness.issue(clock.ticks_ms()), 2: clock.reading()[1]}
 
     def _status(self) -> "tuple[int, Any]":
         if not self.has_proved:
             self._refused += 1
-            return REFUSED, None
+            return _REFUSED, None
         shared = self._dispatch
         _, time_state = shared.clock.reading()
-        return OK, {1: shared.policy.lock_id, 3: shared.lock.lock_state, 4: shared.lock.door_state, 5: time_state}
+        return _OK, {1: shared.policy.lock_id, 3: shared.lock.lock_state, 4: shared.lock.door_state, 5: time_state}
 
     def _identify(self) -> "tuple[int, Any]":
         if not self._accepted:
             self._refused += 1
-            return REFUSED, None
+            return _REFUSED, None
         shared = self._dispatch
         now_ms = shared.clock.ticks_ms()
         if shared.identified_ms is not None:
             # a negative age is one of over six days (ticks wrap), not a recent one
-            if 0 <= shared.clock.ticks_diff(now_ms, shared.identified_ms) < IDENTIFY_PAUSE_MS:
-                return BUSY, None
+            if 0 <= shared.clock.ticks_diff(now_ms, shared.identified_ms) < _IDENTIFY_PAUSE_MS:
+                return _BUSY, None
         shared.identified_ms = now_ms
         shared.identify()
         shared.evidence.record(record.IDENTIFY, {record.SOURCE: SOURCE_REMOTE, record.LINK: self._link})
-        return OK, None
+        return _OK, None
 
     def _courier(self, body) -> "tuple[int, Any]":
         """Hand over sealed records, or take the collector's acknowledgement from whoever brings it (SPEC.md 3.2)."""
@@ -280,20 +290,20 @@ class Channel:
             if outcome == AHEAD:
                 self._dispatch.evidence.record(record.FAULT, {record.DETAIL: SET_BACK, record.LINK: self._link})
             if outcome not in (FORGED, UNKEPT):
-                return OK, None
+                return _OK, None
             self._refused += 1
-            return REFUSED, None
+            return _REFUSED, None
         start = body.get(1, False)
         if start is not None and type(start) is not int:
             raise Malformed
         if outbox is None or not self._is_courier:
             self._refused += 1
-            return REFUSED, None
-        answer = {1: outbox.batch(start, COURIER_BATCH_MAX)[0]}
+            return _REFUSED, None
+        answer = {1: outbox.batch(start, _COURIER_BATCH_MAX)[0]}
         kept = outbox.acknowledgement() if start is None else None
         if kept is not None:
             answer[2] = kept
-        return OK, answer
+        return _OK, answer
 
     def _record_applied(self, session: Session, decision) -> None:
         """Put on record what a token has revoked."""

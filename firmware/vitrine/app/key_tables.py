@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _DIGEST = const(32)
 _EXPECTED_MAX = const(3)  # one for each connection
-_DOMAIN = b"vitrine comb table 1"
+_DOMAIN = const(b"vitrine comb table 1")
 
 
 class KeyTables:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
         def hours(self) -> "Sequence[Sequence[int]]": ...
 
 
-_OPENS = (1, 128)  # unlock, hold
+_OPENS = const((1, 128))  # unlock, hold
 _CLOSED = const(1)  # Matter DoorStateEnum
 _WRONG_CODE = const(4)
-_FORCED = (5, 6, 129, 130, 131)  # alarms of somebody's hands on the fixture: case, door, switch line, strike
+_FORCED = const((5, 6, 129, 130, 131))  # alarms of somebody's hands on the fixture: case, door, switch line, strike
 # Refusals of proven holders that are part of a grant: a finger and a second person asked for, a fault, an alarm
-_HARMLESS = (10, 12, 13, 21, 25, 26)
+_HARMLESS = const((10, 12, 13, 21, 25, 26))
 
 _HOLDERS = const(32)
 _OPENINGS = const(64)
@@ -58,8 +58,8 @@ _JUNK_S = const(180)  # without another, one try of a stranger is forgotten ever
 _JUNK_MOST = const(16)
 
 # Sorts of day besides weekdays: Saturdays; Sundays and holidays. Days of the calendar of SPEC.md section 2.
-_SATURDAY = ((64, 0, 1440),)
-_SUNDAY = ((129, 0, 1440),)
+_SATURDAY = const(((64, 0, 1440),))
+_SUNDAY = const(((129, 0, 1440),))
 
 
 class Risk:

@@ -33,7 +33,7 @@ COMMAND = const(4)  # value: the bytes of what may be a command
 RETAINED = const(5)  # a command that the broker kept: not looked at
 
 AHEAD_MAX = const(3)  # batches sent and not acknowledged: more only costs RAM
-BATCH_MAX = const(2048)  # bytes: each is built without a pause, and is in RAM until the broker has it
+_BATCH_MAX = const(2048)  # bytes: each is built without a pause, and is in RAM until the broker has it
 _SETTLE_MS = const(250)
 _RESEND_MIN_MS = const(10_000)
 _CONNECT_MIN_MS = const(1_000)
@@ -48,12 +48,12 @@ _RESULTS_MAX = const(4)  # that wait for room: who misses one asks again, and le
 _JUNK_REST = const(2)
 _LINK_MQTT = const(3)  # SPEC.md section 7, field 18
 
-_LOCK_STATES = ("NotFullyLocked", "Locked", "Unlocked", "Unlatched")
-_DOOR_STATES = ("DoorOpen", "DoorClosed", "DoorJammed", "DoorForcedOpen", "DoorUnspecifiedError", "DoorAjar")
-_TIME_STATES = ("untrusted", "trusted", "coasting")
+_LOCK_STATES = const(("NotFullyLocked", "Locked", "Unlocked", "Unlatched"))
+_DOOR_STATES = const(("DoorOpen", "DoorClosed", "DoorJammed", "DoorForcedOpen", "DoorUnspecifiedError", "DoorAjar"))
+_TIME_STATES = const(("untrusted", "trusted", "coasting"))
 # One text instead of many objects: what a state or a result can name, by number.
-_ALARMS = b"\x00\x05\x06\x07\x80\x81\x82\x83\x84\x85\x86"
-_ALARM_NAMES = (
+_ALARMS = const(b"\x00\x05\x06\x07\x80\x81\x82\x83\x84\x85\x86")
+_ALARM_NAMES = const(
     "LockJammed FrontEsceutcheonRemoved DoorForcedOpen DoorAjar DoorUnattended SwitchCut SwitchShorted StrikeStuck "
     "ExitHeld BatteryLow BrownoutLoop"
 )
@@ -296,7 +296,7 @@ class Sync:
 
     def _send_batch(self) -> None:
         """Send the next batch; it is a heartbeat if there are no records."""
-        batch, to = self._outbox.batch(self._next, BATCH_MAX)
+        batch, to = self._outbox.batch(self._next, _BATCH_MAX)
         self._link.send("journal", batch, False)
         if to > self._next:
             self._ahead.append(to)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         def save(self, __data: bytes) -> object: ...
 
 
-UNKNOWN = const(-1)  # the class of records that went missing, not given up
+_UNKNOWN = const(-1)  # the class of records that went missing, not given up
 _TRIES = const(2)  # in one sector
 _MAX_STORE = const(64)
 _MAX_SKIP = const(65_536)  # HMACs: some seconds, once, on a lock whose state sector was set back
@@ -95,7 +95,7 @@ class Journal:
         if missing < state.count or head is None:
             _prepare(sectors, 1 + quotas.RESERVE)
             last = max(0, state.count - 1)
-            self._write_lost(UNKNOWN, min(missing, last), last, state.count - missing)
+            self._write_lost(_UNKNOWN, min(missing, last), last, state.count - missing)
         if sectors.count - sectors.in_use(BAD) < quotas.USABLE_MIN:
             raise faults.JournalError(faults.WORN_OUT)
 
@@ -265,7 +265,7 @@ class Journal:
 
     def _is_latest_loss(self, of_class: int, sequence: int) -> bool:
         """Tell whether nothing else in the journal says what this RecordsLost does."""
-        if of_class == UNKNOWN:
+        if of_class == _UNKNOWN:
             return True
         latest = self._state.lost(of_class)
         return latest is not None and latest[0] == sequence
@@ -280,10 +280,10 @@ class Journal:
             r.RANGE: [first, last],
             r.HEAD: self.head,
         }
-        if of_class != UNKNOWN:
+        if of_class != _UNKNOWN:
             record[r.CLASS] = of_class
         sequence = self._write(r.KEPT, r.encode(record))
-        if of_class != UNKNOWN:
+        if of_class != _UNKNOWN:
             self._state.note_lost(of_class, sequence, first, last, number)
 
     # --- starting ---
@@ -320,7 +320,7 @@ class Journal:
     def _finish_giving_up(self, found: Found) -> None:
         """A power cut came between a RecordsLost and what it speaks of: SPEC.md 8.4."""
         lost = r.lost_range(found.body)
-        if not lost or lost[0] == UNKNOWN:
+        if not lost or lost[0] == _UNKNOWN:
             return
         of_class, first, last, number = lost
         latest = self._state.lost(of_class)

@@ -32,9 +32,9 @@ READY = const(4)
 DIRTY = const(5)
 BAD = const(6)
 
-MIN_SECTORS = const(16)
-MAX_SECTORS = const(1024)  # RAM for the tables below: 9 bytes each
-_MAGIC = b"vtj1"
+_MIN_SECTORS = const(16)
+_MAX_SECTORS = const(1024)  # RAM for the tables below: 9 bytes each
+_MAGIC = const(b"vtj1")
 _OPENED = const(16)
 _HEAD = const(32)
 _PIECE = const(256)
@@ -47,7 +47,7 @@ class Sectors:
     def __init__(self, device: "BlockDevice") -> None:
         count = device.ioctl(4, 0)
         size = device.ioctl(5, 0)
-        if not count or not MIN_SECTORS <= count <= MAX_SECTORS or not size or size < _SIZE_MIN or size % _PIECE:
+        if not count or not _MIN_SECTORS <= count <= _MAX_SECTORS or not size or size < _SIZE_MIN or size % _PIECE:
             raise faults.JournalError(faults.GEOMETRY)
         self.count = count
         self.size = size

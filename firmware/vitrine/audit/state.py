@@ -16,7 +16,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from .sectors import Sectors
 
-CELL = const(32)
+_CELL = const(32)
 _COUNT = const(24)
 _CRC = const(28)
 _KEY = const(0)
@@ -24,7 +24,7 @@ _ACKNOWLEDGEMENT = const(1)
 _LOSS = const(2)  # and 3 and 4: one kind for each class
 # What the seed is inverted with for each kind. A CRC's start acts like its first 4 bytes of data, so any two of these
 # differ in 16 bits: no few flipped bits make one kind of cell of another.
-_MASKS = (0, 0x0F0F0F0F, 0x33333333, 0x55555555, 0x3C3C3C3C)
+_MASKS = const((0, 0x0F0F0F0F, 0x33333333, 0x55555555, 0x3C3C3C3C))
 _BLANK = bytearray(b"\xff" * 32)
 _WIPED = bytes(32)
 _HEAD = bytes(32)
@@ -72,7 +72,7 @@ class State:
 
     def is_full(self) -> bool:
         """Tell whether the next cell needs another sector."""
-        return self._sector < 0 or self._end + CELL > self._sectors.size
+        return self._sector < 0 or self._end + _CELL > self._sectors.size
 
     def advance(self) -> None:
         """Record `count` is in flash: go to the next key and wipe this one, in flash and in RAM."""
@@ -121,13 +121,13 @@ class State:
     def _read_sector(self, sector: int, found: "list[tuple[int, int]]") -> int:
         """Take what the cells of `sector` say; return where the next one goes."""
         seed = self._sectors.seed(sector)
-        cell = bytearray(CELL)
+        cell = bytearray(_CELL)
         end = HEADER
-        for offset in range(HEADER, self._sectors.size - CELL + 1, CELL):
+        for offset in range(HEADER, self._sectors.size - _CELL + 1, _CELL):
             self._sectors.read(sector, offset, cell)
             if cell == _BLANK:
                 continue
-            end = offset + CELL
+            end = offset + _CELL
             if not any(cell):
                 continue
             kind = len(_MASKS) - 1
@@ -152,7 +152,7 @@ class State:
         self._notes[kind] = (count, payload)
 
     def _take_key(self, place: "tuple[int, int]", flips: int) -> bool:
-        cell = bytearray(CELL)
+        cell = bytearray(_CELL)
         self._sectors.read(place[0], place[1], cell)
         is_key = checksum.mend(cell, self._sectors.seed(place[0]) ^ _MASKS[_KEY], flips)
         if is_key:
@@ -175,7 +175,7 @@ class State:
             if self.key is None or self._put(_KEY, self.count, self.key):
                 break
         if self.key is not None:
-            self._place = (self._sector, self._end - CELL)
+            self._place = (self._sector, self._end - _CELL)
         if before[0] >= 0:
             self._wipe(before)
         if has_moved:
@@ -200,12 +200,12 @@ class State:
 
     def _put(self, kind: int, count: int, payload: "bytes | bytearray") -> bool:
         """Write one cell at the end. False if it does not read back right: then its place is used up, and wiped."""
-        cell = bytearray(CELL)
+        cell = bytearray(_CELL)
         cell[:KEY_SIZE] = payload
         cell[_COUNT:_CRC] = count.to_bytes(4, "big")
         checksum.close(cell, self._sectors.seed(self._sector) ^ _MASKS[kind])
         place = (self._sector, self._end)
-        self._end += CELL
+        self._end += _CELL
         is_right = self._sectors.program(place[0], place[1], cell)
         if not is_right:
             self._wipe(place)

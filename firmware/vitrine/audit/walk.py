@@ -11,7 +11,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from .sectors import Sectors
 
-FRAME = const(26)  # length, number, tag and CRC around a body
+_FRAME = const(26)  # length, number, tag and CRC around a body
 _LENGTH = const(2)
 _BODY = const(6)
 _STEP = const(16)
@@ -20,7 +20,7 @@ _NO_LIMIT = const(0xFFFFFFFF)
 
 def size_in_flash(body_length: int) -> int:
     """Return how many bytes a record with such a body takes."""
-    return (body_length + FRAME + _STEP - 1) & ~(_STEP - 1)
+    return (body_length + _FRAME + _STEP - 1) & ~(_STEP - 1)
 
 
 def frame(sequence: int, body: bytes, tag: bytes, seed: int) -> bytearray:

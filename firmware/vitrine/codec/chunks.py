@@ -9,7 +9,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ATT_HEADER_SIZE = const(3)  # opcode and handle, in every write and notification
+_ATT_HEADER_SIZE = const(3)  # opcode and handle, in every write and notification
 MIN_ATT_MTU = const(23)
 
 _LAST = const(0x80)
@@ -28,7 +28,7 @@ def split(message: bytes, att_mtu: int) -> "Iterator[bytes]":
     """
     if att_mtu < MIN_ATT_MTU:
         raise ChunkError("ATT_MTU under 23")
-    size = att_mtu - ATT_HEADER_SIZE - 1
+    size = att_mtu - _ATT_HEADER_SIZE - 1
     if not 0 < len(message) <= size * _MAX_CHUNKS:
         raise ChunkError("message is empty or too long")
     return _chunks(message, size)

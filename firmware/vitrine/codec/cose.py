@@ -11,13 +11,13 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-ALG = const(1)  # header labels, RFC 9052 section 3.1
+_ALG = const(1)  # header labels, RFC 9052 section 3.1
 KID = const(4)
 
-ED25519 = const(-19)  # RFC 9864
-EDDSA = const(-8)  # RFC 9053; means Ed25519 here too, because every key is pinned or bound as one
+_ED25519 = const(-19)  # RFC 9864
+_EDDSA = const(-8)  # RFC 9053; means Ed25519 here too, because every key is pinned or bound as one
 
-SIGNATURE_SIZE = const(64)
+_SIGNATURE_SIZE = const(64)
 
 
 class CoseError(ValueError):
@@ -57,11 +57,11 @@ def parse_sign1(data: bytes, bound: int) -> Sign1:
     # nothing in it is signed, so nothing in it can be believed
     if unprotected != {}:
         raise CoseError("unprotected header is not an empty map")
-    if header.get(ALG) not in (ED25519, EDDSA):
+    if header.get(_ALG) not in (_ED25519, _EDDSA):
         raise CoseError("alg is not Ed25519")
     if payload is not None and not isinstance(payload, bytes):
         raise CoseError("payload is no byte string")
-    if not isinstance(signature, bytes) or len(signature) != SIGNATURE_SIZE:
+    if not isinstance(signature, bytes) or len(signature) != _SIGNATURE_SIZE:
         raise CoseError("signature is not 64 bytes")
     return Sign1(protected, header, payload, signature)
 

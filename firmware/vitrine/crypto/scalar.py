@@ -15,12 +15,12 @@ BASE_COLUMNS = const(22)
 ENTRY_SIZE = const(96)  # bytes of a table entry: Y+X, Y-X, 2dXY of an affine point, 32 bytes little-endian each
 DIGITS = const(258)  # signed digits of a scalar below 2^256
 WINDOW_SIZE = const(2560)  # bytes of a window of the native implementation
-SCALAR_BITS = const(254)  # an odd scalar below 2 L
+_SCALAR_BITS = const(254)  # an odd scalar below 2 L
 
 
 def comb_columns(teeth: int) -> int:
     """Return the number of columns of a comb with `teeth` teeth and two blocks."""
-    return (SCALAR_BITS + 2 * teeth - 1) // (2 * teeth)
+    return (_SCALAR_BITS + 2 * teeth - 1) // (2 * teeth)
 
 
 def comb_size(teeth: int) -> int:

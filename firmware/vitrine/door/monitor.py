@@ -32,7 +32,7 @@ _ALARMS = b"\x00\x05\x80\x81\x82\x83\x84\x85"
 _COUNT = const(8)
 
 # SPEC.md 7.2: the alarms that alarm_blocks has bits for, in the order of the bits
-_BLOCKING = b"\x05\x00\x06\x81\x82\x83\x85\x86"
+_BLOCKING = const(b"\x05\x00\x06\x81\x82\x83\x85\x86")
 
 _DRAWN = const(1)
 _HOME = const(0)

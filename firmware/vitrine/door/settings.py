@@ -17,7 +17,7 @@ else:
 # A bolt reported home before the debounced door switch has spoken would turn a late exit into a forced entry.
 _SETTLE_BEYOND_DEBOUNCE_MS = const(100)
 
-_ROW = ">IHI"  # default, least, most, after the byte `since`
+_ROW = const(">IHI")  # default, least, most, after the byte `since`
 _ROW_SIZE = const(11)
 
 

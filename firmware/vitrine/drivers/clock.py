@@ -32,7 +32,7 @@ _UNKNOWN_S = const(0xFFFFFFFF)  # an untrusted clock may be off by any time: wha
 _SECOND_MS = const(1000)
 _STEP_MS = const(500)  # who trims the clock by less moves no decision
 # In the place of a mark: this lock itself ended the trust. A supply that was gone leaves nothing.
-_ENDED = b"\x00"
+_ENDED = const(b"\x00")
 
 # ESP32's MicroPython counts from 2000, the unix port from 1970.
 _EPOCH_YEAR = time.gmtime(0)[0]

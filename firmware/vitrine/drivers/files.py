@@ -10,7 +10,7 @@ from micropython import const
 
 _ENOENT = const(2)
 _EEXIST = const(17)
-_ASIDE = ".new"
+_ASIDE = const(".new")
 
 
 class Files:

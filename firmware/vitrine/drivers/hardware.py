@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_SENSORS = ("BOLT", "MOTION", "TAMPER", "BATTERY")
+_SENSORS = const(("BOLT", "MOTION", "TAMPER", "BATTERY"))
 
 
 class Hardware:

@@ -23,34 +23,34 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from vitrine.app.dispatch import Channel, Dispatch
 
-SERVICE_UUID = "b5a30001-7b1f-4e5d-9c41-76697472696e"
-REQUEST_UUID = "b5a30002-7b1f-4e5d-9c41-76697472696e"
-ANSWER_UUID = "b5a30003-7b1f-4e5d-9c41-76697472696e"
+_SERVICE_UUID = const("b5a30001-7b1f-4e5d-9c41-76697472696e")
+_REQUEST_UUID = const("b5a30002-7b1f-4e5d-9c41-76697472696e")
+_ANSWER_UUID = const("b5a30003-7b1f-4e5d-9c41-76697472696e")
 
-NAME_UNPROVISIONED = "vitrine"
-LINK_BLE = 1  # SPEC.md section 7, field 18
+_NAME_UNPROVISIONED = const("vitrine")
+_LINK_BLE = const(1)  # SPEC.md section 7, field 18
 
-ATT_MTU_MIN = 23  # until the phone asks for more (Bluetooth Core, vol 3, part F, 3.2.8)
-ATT_MTU_MAX = 247  # one data packet of 251 bytes
-IDLE_MS = 5_000
-TOTAL_MS = 15_000
-EVICT_AFTER_MS = 1_000
+_ATT_MTU_MIN = const(23)  # until the phone asks for more (Bluetooth Core, vol 3, part F, 3.2.8)
+_ATT_MTU_MAX = const(247)  # one data packet of 251 bytes
+_IDLE_MS = const(5_000)
+_TOTAL_MS = const(15_000)
+_EVICT_AFTER_MS = const(1_000)
 # NimBLE has 4 connections; the last is kept free so that a new phone can always knock.
-PEERS_MAX = 3
+_PEERS_MAX = const(3)
 # The advertisement is made anew at least this often: its state bits follow the clock, and a lost one comes back.
-READVERTISE_MS = 10_000
-_NOTIFY_TRIES = 40
-_NOTIFY_PAUSE_MS = 5
-_FLUSH_MS = 30
+_READVERTISE_MS = const(10_000)
+_NOTIFY_TRIES = const(40)
+_NOTIFY_PAUSE_MS = const(5)
+_FLUSH_MS = const(30)
 
 # the service's UUID as it goes over the air: least significant byte first
-_SERVICE_DATA_UUID = bytes(reversed(binascii.unhexlify(SERVICE_UUID.replace("-", ""))))
-_SERVICE_DATA_VERSION = 1
-_STATE_PROVISIONED = 1
-_STATE_TIME_KNOWN = 2
-_NAME_MAX = 29
+_SERVICE_DATA_UUID = bytes(reversed(binascii.unhexlify(_SERVICE_UUID.replace("-", ""))))
+_SERVICE_DATA_VERSION = const(1)
+_STATE_PROVISIONED = const(1)
+_STATE_TIME_KNOWN = const(2)
+_NAME_MAX = const(29)
 
-_FAULT = 129  # SPEC.md section 7
+_FAULT = const(129)  # SPEC.md section 7
 
 
 def hint(lock_id: str) -> bytes:
@@ -116,13 +116,13 @@ class BleLink:
 
     def _start(self):
         guard()
-        aioble.config(mtu=ATT_MTU_MAX, gap_name=self._name())
-        service = aioble.Service(bluetooth.UUID(SERVICE_UUID))
+        aioble.config(mtu=_ATT_MTU_MAX, gap_name=self._name())
+        service = aioble.Service(bluetooth.UUID(_SERVICE_UUID))
         # write with response only: the phone's stack then paces it to what the queue of aioble holds
         request = aioble.BufferedCharacteristic(
-            service, bluetooth.UUID(REQUEST_UUID), write=True, capture=True, max_len=ATT_MTU_MAX - 3
+            service, bluetooth.UUID(_REQUEST_UUID), write=True, capture=True, max_len=_ATT_MTU_MAX - 3
         )
-        answer = aioble.Characteristic(service, bluetooth.UUID(ANSWER_UUID), notify=True)
+        answer = aioble.Characteristic(service, bluetooth.UUID(_ANSWER_UUID), notify=True)
         aioble.register_services(service)
         return request, answer
 
@@ -134,7 +134,7 @@ class BleLink:
                 self._advertise_ms * 1000,
                 adv_data=advertisement,
                 resp_data=scan_response,
-                timeout_ms=READVERTISE_MS,
+                timeout_ms=_READVERTISE_MS,
             )
         except asyncio.TimeoutError:
             return None
@@ -158,26 +158,26 @@ class BleLink:
 
     def _name(self) -> str:
         """What people read. Cut to what a scan response holds; NimBLE takes 31 at most, and a lock id may have 32."""
-        return (self._lock_id or NAME_UNPROVISIONED)[:_NAME_MAX]
+        return (self._lock_id or _NAME_UNPROVISIONED)[:_NAME_MAX]
 
     def _admit(self, connection, answer) -> None:
         now_ms = self._clock.ticks_ms()
-        if len(self._peers) >= PEERS_MAX:
+        if len(self._peers) >= _PEERS_MAX:
             victim = self._evictable(now_ms)
             asyncio.create_task(self._disconnect(connection if victim is None else victim.connection))
             if victim is None:
                 return
             self._peers.remove(victim)
         device = connection.device
-        channel = self._dispatch.channel(LINK_BLE, bytes((device.addr_type,)) + device.addr)
+        channel = self._dispatch.channel(_LINK_BLE, bytes((device.addr_type,)) + device.addr)
         peer = Peer(connection, channel, now_ms)
         self._peers.append(peer)
         asyncio.create_task(self._serve(peer, answer))
 
     def _evictable(self, now_ms: int) -> "Peer | None":
-        """The phone that has proved nothing for longest, if for at least EVICT_AFTER_MS."""
+        """The phone that has proved nothing for longest, if for at least _EVICT_AFTER_MS."""
         for peer in self._peers:  # oldest first
-            if not peer.channel.has_proved and self._clock.ticks_diff(now_ms, peer.since_ms) >= EVICT_AFTER_MS:
+            if not peer.channel.has_proved and self._clock.ticks_diff(now_ms, peer.since_ms) >= _EVICT_AFTER_MS:
                 return peer
         return None
 
@@ -193,10 +193,10 @@ class BleLink:
         connection = peer.connection
         try:
             while not peer.channel.is_exhausted:
-                left_ms = TOTAL_MS - self._clock.ticks_diff(self._clock.ticks_ms(), peer.since_ms)
+                left_ms = _TOTAL_MS - self._clock.ticks_diff(self._clock.ticks_ms(), peer.since_ms)
                 if left_ms <= 0 or not connection.is_connected():
                     break
-                with connection.timeout(min(IDLE_MS, left_ms)):
+                with connection.timeout(min(_IDLE_MS, left_ms)):
                     await peer.arrived.wait()
                 message = peer.take()
                 reply = peer.channel.malformed() if message is None else peer.channel.handle(message)
@@ -205,10 +205,10 @@ class BleLink:
             pass
         except OSError as error:
             if error.errno != errno.ENOTCONN:
-                self._events.record(_FAULT, {15: "ble %d" % (error.errno or 0), 18: LINK_BLE})
+                self._events.record(_FAULT, {15: "ble %d" % (error.errno or 0), 18: _LINK_BLE})
         except Exception as error:  # noqa: BLE001
             # One phone's trouble must not take the radio away from the others.
-            self._events.record(_FAULT, {15: "ble " + type(error).__name__[:24], 18: LINK_BLE})
+            self._events.record(_FAULT, {15: "ble " + type(error).__name__[:24], 18: _LINK_BLE})
         finally:
             if peer in self._peers:
                 self._peers.remove(peer)
@@ -217,7 +217,7 @@ class BleLink:
 
     async def _send(self, connection, answer, reply: bytes) -> None:
         """Notify `reply` chunk by chunk; waits for the stack's buffers, not for ever."""
-        mtu = min(connection.mtu or ATT_MTU_MIN, ATT_MTU_MAX)
+        mtu = min(connection.mtu or _ATT_MTU_MIN, _ATT_MTU_MAX)
         for chunk in chunks.split(reply, mtu):
             for tries_left in range(_NOTIFY_TRIES, -1, -1):
                 try:

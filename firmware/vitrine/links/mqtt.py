@@ -42,7 +42,7 @@ _IN_MAX = const(8)
 _COMMANDS_MAX = const(2)  # of those: they are long
 _ACKNOWLEDGEMENT_MAX = const(64)
 _STACK_SIZE = const(16 * 1024)  # mbedTLS's handshake needs about 8 KB of it
-_CONNACK = b"\x20\x02"
+_CONNACK = const(b"\x20\x02")
 _PID_MAX = const(65_000)
 # clean session; will with QoS 1, retained (MQTT 3.1.1 section 3.1.2.3)
 _CONNECT_FLAGS = const(0x02 | 0x04 | 0x08 | 0x20)

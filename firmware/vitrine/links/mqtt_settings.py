@@ -12,9 +12,15 @@ if TYPE_CHECKING:
 
     from .mqtt import MqttLink
 
-MAX_BLOB = const(1984)
+_MAX_BLOB = const(1984)
 
-_VERSION, _HOST, _PORT, _CA, _CERTIFICATE, _KEY, _HEARTBEAT_S = 1, 2, 3, 4, 5, 6, 7
+_VERSION = const(1)
+_HOST = const(2)
+_PORT = const(3)
+_CA = const(4)
+_CERTIFICATE = const(5)
+_KEY = const(6)
+_HEARTBEAT_S = const(7)
 _MAX_HOST = const(64)
 _MAX_CERTIFICATE = const(1024)
 _MAX_KEY = const(256)
@@ -47,7 +53,7 @@ class MqttSettings:
 def parse(blob: bytes) -> MqttSettings:
     """Return the settings in `blob`. Raises MqttSettingsError."""
     try:
-        fields = cbor.decode(blob, MAX_BLOB)
+        fields = cbor.decode(blob, _MAX_BLOB)
     except cbor.CborError:
         raise MqttSettingsError("CBOR")
     if type(fields) is not dict or not all(type(key) is int for key in fields):
