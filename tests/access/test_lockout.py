@@ -242,6 +242,29 @@ def test_strangers_write_once_a_minute_at_most():
     assert lock.store.saves == 9, "nothing new, nothing written"
 
 
+def test_a_locked_out_key_and_a_stranger_write_no_more_together():
+    lock = Lock()
+    lock.lock_out()
+    saves = lock.store.saves
+    for n in range(50):
+        lock.lockouts.failed_peer(n.to_bytes(6, "big"), 1000)
+        lock.lockouts.failed_key(KEY, 1000)
+    assert lock.store.saves == saves
+    # neither does a key's next try wait for what a stranger has done
+    lock.lockouts.failed_key(OTHER, 2000)
+    assert lock.store.saves == saves + 1
+
+
+def test_strangers_are_written_within_a_minute_however_long_it_was_quiet():
+    for days in (8, 11):  # ticks wrap after 12.4 days, and half of them look like the future
+        lock = Lock()
+        for now_ms in range(0, days * DAY, 30 * MINUTE):
+            lock.lockouts.tend(now_ms)
+        lock.lock_out_peer(now_ms=now_ms)
+        lock.lockouts.tend(now_ms + MINUTE)
+        assert lock.store.saves == 1
+
+
 def test_a_start_writes_nothing_of_peers_in_its_first_minute():
     """Or who can switch the supply could wear out the flash."""
     lock = Lock()
