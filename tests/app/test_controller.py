@@ -677,7 +677,7 @@ def test_what_the_monitor_finds_is_on_record_and_among_the_alarms():
             await sleep(1)
         assert 1000 <= lab.time.now_ms - start_ms <= 1010
         lab.sensors.bolt = False
-        await sleep(1001)
+        await sleep(2001)
         assert lab.lock.alarms == ()
 
     lab.run(scenario)

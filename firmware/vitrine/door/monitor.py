@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _BATTERY_MS = const(10_000)
 _BATTERY_ABOVE_PCT = const(105)
+# A loose wire or a drill makes one alarm, not one at each touch.
+_OVER_MS = const(2_000)
 
 _LOCK_JAMMED = const(0)
 _HOUSING_OPEN = const(5)  # FrontEsceutcheonRemoved
@@ -127,7 +129,7 @@ class Monitor:
         if alarm == _BATTERY_LOW:
             return _BATTERY_MS
         if not holds:
-            return 0
+            return _OVER_MS if alarm in (_HOUSING_OPEN, _SWITCH_CUT, _SWITCH_SHORTED) else 0
         if alarm in (_LOCK_JAMMED, _STRIKE_STUCK):
             return self.settings.jam_ms
         if alarm == _DOOR_UNATTENDED:
