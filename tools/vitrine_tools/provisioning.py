@@ -13,8 +13,10 @@ from .keys import PublicKey
 VERSION: Final = 1
 MAX_RECORD: Final = 1900
 MAX_ZONE: Final = 48
+MAX_REVOCATIONS: Final = 256
 MAX_LIFETIME_S: Final = 0xFFFFFFFF
 NO_LOCKOUTS: Final = bytes.fromhex("010058c223be")  # SPEC.md 3.5
+_MAX_ISSUERS_KEPT: Final = 12  # so many fit in 256 bytes; at most 4 are pinned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,21 @@ def initial_blobs(provision_blob: bytes) -> dict[str, bytes]:
         "receipts": [],
     }
     return {"lockout": NO_LOCKOUTS} | {name: cbor.encode(content) for name, content in contents.items()}
+
+
+def renewed_revocations(present: bytes, provision_blob: bytes) -> bytes:
+    """Return the blob `revocations` for a lock that has `present` and gets another provisioning record.
+
+    What is in it stays, also of issuers that are pinned no more, as they may come back; who is new comes in with
+    nothing revoked. One that no lock could read stays as it is: it does not say what was revoked.
+    """
+    try:
+        known = {kid: [kid, sequence, before] for kid, sequence, before in cbor.decode(present, MAX_REVOCATIONS)}
+    except (TypeError, ValueError):  # CborError among them
+        return present
+    pinned = [issuer.public_key.kid for issuer in parse(provision_blob).issuers]
+    entries = [known.pop(kid, [kid, 0, 0]) for kid in pinned]
+    return cbor.encode((entries + list(known.values()))[:_MAX_ISSUERS_KEPT])
 
 
 def parse(data: bytes) -> Provision:

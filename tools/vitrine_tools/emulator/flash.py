@@ -17,7 +17,7 @@ from vitrine_tools import ledger
 from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.emulator.places import BOARD, interpreter
 from vitrine_tools.errors import ProvisionError
-from vitrine_tools.provisioning import initial_blobs
+from vitrine_tools.provisioning import initial_blobs, renewed_revocations
 
 FLASH_SIZE = 4 * 1024 * 1024
 SECTOR = 4096
@@ -38,6 +38,7 @@ PARTITIONS = (
 _NAMESPACE = "vitrine"
 _PROVISION_KEY = "provision"
 _LEDGER = "access"
+_REVOCATIONS = "revocations"
 _JOURNAL = "journal"  # the partition's label and the key of its key store
 
 
@@ -111,8 +112,12 @@ class FlashImage:
         except ProvisionError:
             blobs = {}
         for key, first in blobs.items():
-            if self.nvs_get(_NAMESPACE, key) is None:
+            present = self.nvs_get(_NAMESPACE, key)
+            if present is None:
                 self.nvs_put(_NAMESPACE, key, first)
+            elif key == _REVOCATIONS:
+                # an issuer that it does not know would leave a lock that refuses everything
+                self.nvs_put(_NAMESPACE, key, renewed_revocations(present, blob))
         self.nvs_put(_NAMESPACE, _PROVISION_KEY, blob)
 
     def provision_journal(self, lock_id: str, root: bytes, epoch: int) -> None:
