@@ -193,6 +193,14 @@ def test_nothing_is_spent_if_one_has_none_left():
     assert ask(lab, person(2)).reason == reasons.FAULT
 
 
+def test_whoever_has_no_use_left_costs_nobody_their_asking():
+    lab = Lab()
+    lab.uses.spent[Token(person(2)[0]).kid, b"token 02"] = 1
+    ask(lab, person(1))
+    assert ask(lab, person(2, uses=1)).reason == reasons.USES_EXHAUSTED
+    assert is_grant(ask(lab, person(3)))
+
+
 def test_one_token_for_two_is_spent_twice():
     """A mistake of the issuer: two tokens with one identity share their uses."""
     lab = Lab()

@@ -158,6 +158,14 @@ def test_uses_that_cannot_be_known_open_nothing():
         assert decide(lab, {USES: 3}).reason == reasons.USES_EXHAUSTED
 
 
+def test_what_could_not_be_proved_costs_no_use():
+    lab = Lab()
+    lab.rules.can_prove = lambda: False
+    assert decide(lab, {USES: 1}).reason == reasons.FAULT and lab.uses.spent == {}
+    lab.rules.can_prove = lambda: True
+    assert is_grant(decide(lab, {USES: 1}))
+
+
 def test_duress_opens_like_any_other():
     decision = decide(Lab(), {-70007: True})
     assert is_grant(decision) and decision.is_duress is True

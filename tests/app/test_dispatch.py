@@ -257,12 +257,33 @@ def test_a_refused_attempt_is_one_record():
     assert len(lab.events.records) == 3
 
 
+def test_a_refused_present_that_becomes_a_grant_was_no_bad_try():
+    lab = Lab()
+    channel = lab.channel(PEER)
+    lab.clock.state = 0
+    token, proof = case("valid")
+    lab.ask(channel, HELLO)
+    assert lab.ask(channel, PRESENT, token) == (REFUSED, None)
+    lab.clock.state = 1  # somebody has brought the time
+    assert lab.ask(channel, ACT, {1: UNLOCK, 2: False, 3: proof})[0] == OK
+    channel.close()
+    assert lab.events.records == []
+
+
+def test_a_grant_that_the_lock_could_not_carry_out_is_on_record_with_who_asked():
+    lab = Lab()
+    lab.door.works = False
+    attempt(lab, "valid", channel=lab.channel(PEER))
+    ((kind, fields),) = lab.events.records
+    assert (kind, fields[4], fields[5], fields[16]) == (3, reasons.FAULT, UNLOCK, True) and fields[8]
+
+
 def test_what_could_not_be_recorded_is_not_done():
     lab = Lab()
     lab.events.is_sound = False
     _, (status, body) = attempt(lab, "valid")
     assert (status, body[1]) == (REFUSED, reasons.FAULT)
-    assert lab.door.moves == []
+    assert lab.door.moves == [] and lab.events.reasons() == [reasons.FAULT]
 
 
 def test_what_turns_out_not_to_be_on_record_is_taken_back():

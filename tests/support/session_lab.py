@@ -147,6 +147,7 @@ class Lab:
             FakeScenario(),
             FakeRisk(),
             lambda: 0,
+            lambda: self.events.is_sound,
         )
         self.policy = Policy(provision, self._verify_issuer, self.rules) if is_provisioned else None
         self.verifications = 0

@@ -193,6 +193,8 @@ class Policy:
                 reason = reason or self._judge(other, action, True, 0, instant, now_ms)
             if len(joined) < wanted:
                 reason = reason or reasons.PERSONS_REQUIRED
+            if self._rules.can_prove() is not True:
+                reason = reason or reasons.FAULT
             reason = reason or self._spend(joined, instant[0])
         except UsesError:
             reason = reasons.FAULT
@@ -202,7 +204,7 @@ class Policy:
         decision.is_duress = any(one.is_duress for one in joined)
         if reason == reasons.PERSONS_REQUIRED:
             persons.note(token, action, now_ms)
-        else:
+        elif reason == reasons.GRANTED:  # whoever has no use left, or meets a fault, costs nobody their asking
             persons.forget(joined)
         return decision
 

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from .uses import Uses
 
 
+def _always() -> bool:
+    return True
+
+
 class Rules:
-    """configuration, scenario and risk are app's; alarms() is the mask of SPEC.md 7.2 that is active now."""
+    """configuration, scenario and risk are app's; alarms() is the mask of SPEC.md 7.2 that is active now.
+
+    can_prove(): whether what is granted now will be on record; else nothing is, and no use is spent on it.
+    """
 
     def __init__(
         self,
@@ -28,6 +35,7 @@ class Rules:
         scenario: "Any",
         risk: "Any",
         alarms: "Callable[[], int]",
+        can_prove: "Callable[[], bool]" = _always,
     ) -> None:
         self.uses = uses
         self.revocations = revocations
@@ -38,6 +46,7 @@ class Rules:
         self.scenario = scenario
         self.risk = risk
         self.alarms = alarms
+        self.can_prove = can_prove
 
     @property
     def is_sound(self) -> bool:

@@ -106,6 +106,11 @@ class Channel:
         self._is_closed = False
 
     @property
+    def standing(self) -> int:
+        """What this peer has shown: 0 nothing, 1 a token that was accepted, 2 that it holds a token's key."""
+        return 2 if self.has_proved else 1 if self._accepted else 0
+
+    @property
     def is_exhausted(self) -> bool:
         """True when the link must end this connection."""
         if self._malformed >= _MALFORMED_LIMIT or self._was_turned_away:
@@ -204,12 +209,13 @@ class Channel:
         if decision.is_authentic:
             self.has_proved = True
         nonce = session.nonce
+        self._unrecorded = None  # one attempt, one record: the act's says more
         if is_grant(decision):
             if self._carry_out(action, decision):
                 return _OK, {2: nonce, 3: shared.lock.lock_state, 4: shared.lock.door_state}
+            shared.attempts.refused(self._peer, self._link, reasons.FAULT, action, decision)
             return _REFUSED, {1: reasons.FAULT, 2: nonce}
         self._refused += 1
-        self._unrecorded = None  # one attempt, one record: the act's says more
         shared.attempts.refused(self._peer, self._link, decision.reason, action, decision)
         if not decision.is_authentic:
             return _REFUSED, {2: nonce}

@@ -111,6 +111,7 @@ class Judgement:
             scenario,
             self.risk,
             door.alarm_mask,
+            lambda: evidence.is_sound,
         )
         self.policy = Policy(provision, verify_issuer, self._rules)
         self.commands = Commands(
