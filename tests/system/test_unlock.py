@@ -1,6 +1,7 @@
 """A phone opens a lock: the way of every day, and the phones around it."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from bumble.core import UUID
@@ -126,6 +127,33 @@ async def test_a_fourth_phone_is_let_in_at_the_cost_of_an_idle_one(store, lock):
         assert outcome.is_granted
         await lock.advance(100)
         assert not first.is_connected
+
+
+async def test_strangers_who_keep_connecting_do_not_push_out_who_is_still_confirming(store, lock):
+    token = store.token()
+    async with AsyncExitStack() as strangers, store.phone(lock) as (phone, session):
+        nonce = (await session.hello()).nonce
+        assert await session.present(token)
+        for _ in range(20):  # the person takes 4 s to confirm
+            await strangers.enter_async_context(store.phone(lock))
+            await lock.advance(200)
+        assert phone.is_connected
+        acted = await session.act(Action.UNLOCK, token=token, holder=store.holder, nonce=nonce)
+        assert acted.status == Status.OK
+
+
+async def test_whoever_shows_copies_of_a_token_does_not_keep_its_holder_out(store, lock):
+    token = store.token()
+    async with AsyncExitStack() as strangers:
+        sessions = [(await strangers.enter_async_context(store.phone(lock)))[1] for _ in range(3)]
+        for session in sessions:
+            await session.hello()
+            assert await session.present(token)
+        for _ in range(2):
+            await lock.advance(4_100)
+            for session in sessions:
+                await session.fresh()
+        assert (await store.open(lock, token)).is_granted
 
 
 async def test_a_phone_that_has_proved_itself_is_not_pushed_out(store, lock):

@@ -35,6 +35,8 @@ _ATT_MTU_MAX = const(247)  # one data packet of 251 bytes
 _IDLE_MS = const(5_000)
 _TOTAL_MS = const(15_000)
 _EVICT_AFTER_MS = const(1_000)
+# who shows a good token and then confirms takes a while; whoever copied one does not keep the rest out for ever
+_EVICT_ACCEPTED_AFTER_MS = const(8_000)
 # NimBLE has 4 connections; the last is kept free so that a new phone can always knock.
 _PEERS_MAX = const(3)
 # The advertisement is made anew at least this often: its state bits follow the clock, and a lost one comes back.
@@ -175,10 +177,12 @@ class BleLink:
         asyncio.create_task(self._serve(peer, answer))
 
     def _evictable(self, now_ms: int) -> "Peer | None":
-        """The phone that has proved nothing for longest, if for at least _EVICT_AFTER_MS."""
-        for peer in self._peers:  # oldest first
-            if not peer.channel.has_proved and self._clock.ticks_diff(now_ms, peer.since_ms) >= _EVICT_AFTER_MS:
-                return peer
+        """The phone that gives way: the oldest with nothing to show; else the oldest whose person takes long."""
+        for standing, after_ms in ((0, _EVICT_AFTER_MS), (1, _EVICT_ACCEPTED_AFTER_MS)):
+            for peer in self._peers:  # oldest first
+                age_ms = self._clock.ticks_diff(now_ms, peer.since_ms)
+                if peer.channel.standing == standing and age_ms >= after_ms:
+                    return peer
         return None
 
     async def _receive(self, request) -> None:
