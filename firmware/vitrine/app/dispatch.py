@@ -44,6 +44,9 @@ _IDENTIFY_PAUSE_MS = const(5000)
 
 _COURIER_BATCH_MAX = const(448)  # with the acknowledgement beside it an answer is full
 
+# Whose act came to this keeps its connection from others. To be a holder is not enough: any token of old makes one.
+_WELCOME = (reasons.GRANTED, reasons.USER_VERIFICATION_REQUIRED, reasons.PERSONS_REQUIRED)
+
 
 class Malformed(Exception):
     """The request is not one of SPEC.md section 3; the channel answers MALFORMED."""
@@ -103,12 +106,15 @@ class Channel:
         self._is_courier = False
         self._unrecorded = None  # a refused present: its act may still show who it was
         self.has_proved = False
+        self._is_welcome = False  # granted at the last act, or asked for more
         self._is_closed = False
 
     @property
     def standing(self) -> int:
-        """What this peer has shown: 0 nothing, 1 a token that was accepted, 2 that it holds a token's key."""
-        return 2 if self.has_proved else 1 if self._accepted else 0
+        """What this peer has shown: 0 nothing that opens, 1 an accepted token, 2 that it holds one that opens, or nearly."""
+        if self.has_proved:
+            return 2 if self._is_welcome else 0
+        return 1 if self._accepted else 0
 
     @property
     def is_exhausted(self) -> bool:
@@ -208,6 +214,7 @@ class Channel:
         self._record_applied(session, decision)
         if decision.is_authentic:
             self.has_proved = True
+            self._is_welcome = decision.reason in _WELCOME
         nonce = session.nonce
         self._unrecorded = None  # one attempt, one record: the act's says more
         if is_grant(decision):
