@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from vitrine_tools import cli, commanding, keys, tokens
 from vitrine_tools.ble import bleak_link
 from vitrine_tools.errors import LinkError
 
+HANGS_UP = 4  # after so many refusals of a peer that has proved nothing (SPEC.md section 3)
 WAY = ["--key", "issuer.pem", "--lock", LOCK]
 
 
@@ -104,7 +106,7 @@ def test_a_refusal_is_told_with_its_reason_and_status_1(run, lock):
     assert run("lockdown", *WAY, "--sequence", 5) == (
         1,
         "",
-        f"vitrine: {LOCK} refused: SequenceStale (it is at sequence 5)\n",
+        f"vitrine: {LOCK} refused: SequenceStale (it is at sequence 5): to get past it, give --sequence 6\n",
     )
     status, out, err = run("lockdown", *WAY, "--sequence", 5, "--json")
     assert (status, err) == (1, "")
@@ -199,6 +201,40 @@ def test_revoke_sends_what_the_lock_has_missed(run, lock, tmp_path):
     assert lock.revocations.sequence(issuer.public.kid) == 111
 
 
+def test_a_lock_that_has_most_of_a_file_of_lists_gets_the_rest(run, lock):
+    for number in range(120):
+        assert run("revoke", *WAY, "--cti", f"{number:032x}", "--lists", "all.json", "--out", "o", "--force")[0] == 0
+    assert run("revoke", *WAY, "--lists", "all.json", "--out", "all.cmd")[0] == 0
+    envelopes = commanding.split(Path("all.cmd").read_bytes())
+    assert len(envelopes) > HANGS_UP + 1
+    for data in envelopes[:-1]:
+        assert lock.commands.execute(data, 1).is_done
+    lock.seen.clear()
+    assert run("send", "all.cmd", "--lock", LOCK)[0] == 0
+    assert len(lock.seen) == 2 < HANGS_UP
+    assert len(lock.ledger.entries) == 120
+    lock.seen.clear()
+    status, _, err = run("send", "all.cmd", "--lock", LOCK)
+    assert status == 1 and "SequenceStale" in err and len(lock.seen) == 1
+
+
+def test_a_clock_that_was_years_ahead_is_no_dead_end(run, lock):
+    assert run("lockdown", *WAY, "--sequence", 2_145_916_800)[0] == 0
+    status, _, err = run("release", *WAY)
+    assert status == 1 and "--sequence 2145916801" in err
+    assert run("release", *WAY, "--sequence", 2_145_916_801)[0] == 0
+
+
+@pytest.mark.parametrize("now_s", [commanding.LATEST_S, 2**32 - 1, 2**33])
+def test_a_clock_that_cannot_be_right_spends_no_sequence(run, lock, monkeypatch, tmp_path, now_s):
+    monkeypatch.setattr(commanding.time, "time", lambda: float(now_s))
+    for words in (["lockdown"], ["time"], ["revoke", "--sub", "anna"]):
+        status, out, err = run(*words, *WAY)
+        assert (status, out) == (2, "") and "clock is wrong" in err and err.count("\n") == 1
+    assert not lock.scenario.applied and not lock.taken and not lock.ledger.entries
+    assert not (tmp_path / "issuer.revocations.json").exists()
+
+
 def test_a_list_that_was_not_sent_is_in_the_file_all_the_same(run, lock, tmp_path):
     assert run("revoke", "--key", "issuer.pem", "--lock", "case-13", "--sub", "anna")[0] == 2
     assert len(json.loads((tmp_path / "issuer.revocations.json").read_bytes())["lists"]) == 1
@@ -226,6 +262,11 @@ def test_a_list_that_was_not_sent_is_in_the_file_all_the_same(run, lock, tmp_pat
         (["passage", *WAY, "--from", "2027-01-01T00:00Z"], "opening times"),
         (["passage", *WAY, "--from", "2027-01-02T00:00Z", "--until", "2027-01-01T00:00Z"], "before it begins"),
         (["revoke", *WAY], "nothing was revoked"),
+        (["lockdown", *WAY, "--sequence", str(2**32 - 1)], "the sequence must be"),
+        (["lockdown", *WAY, "--sequence", str(10**23)], "the sequence must be"),
+        (["lockdown", *WAY, "--out", ".", "--force"], "cannot write"),
+        (["revoke", *WAY, "--cti", "00" * 8, "--sequence", str(2**32 - 1)], "the sequence must be"),
+        (["revoke", *WAY, "--before", "2100-01-01"], "nothing takes that back"),
         (["revoke", *WAY, "--cti", "00"], "cti 00"),
         (["revoke", *WAY, "--out", "o"], "nothing to sign"),
         (["send", "issuer.pem", "--lock", LOCK], "not a file of commands"),

@@ -243,6 +243,22 @@ def test_a_book_keeps_its_lists_in_order_and_is_found_again(tmp_path):
         Book(tmp_path / "issuer.revocations.json", OTHER.public.kid)
 
 
+def test_no_list_gets_lost_to_another_program(tmp_path):
+    path = tmp_path / "lists.json"
+    books = [Book(path, b"k" * 8) for _ in range(3)]
+    for number, book in enumerate(books):
+        book.add([Entry("cti", f"{number:016x}")])
+    assert [entries[0].value for _, entries in Book(path, b"k" * 8).lists] == [f"{number:016x}" for number in range(3)]
+
+
+def test_a_book_never_gets_a_sequence_that_it_could_not_be_read_with(tmp_path):
+    path = tmp_path / "lists.json"
+    path.write_text(json.dumps({"kid": "6b" * 8, "lists": [{"sequence": 2**32 - 1, "entries": [["sub", "61", 0]]}]}))
+    with pytest.raises(CommandError, match="the sequence must be"):
+        Book(path, b"k" * 8).add([Entry("sub", "62")])
+    assert Book(path, b"k" * 8).sequence == 2**32 - 1
+
+
 def test_what_a_lock_has_missed_comes_in_few_commands_and_in_order(tmp_path):
     lists = book(tmp_path)
     for number in range(1, 41):

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -208,7 +209,7 @@ def test_bad_json_is_told_in_one_line(tmp_path, content):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    for path in (tmp_path / "none.toml", tmp_path):
+    for path in (tmp_path / "none.toml", tmp_path, Path("/dev/zero")):
         with pytest.raises(ConfigurationError, match=re.escape(str(path))):
             configuration.load(path)
 

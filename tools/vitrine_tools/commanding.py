@@ -17,7 +17,9 @@ MAX_RESULT: Final = 256
 CONTENT_TYPE: Final = "vitrine/command"
 CNONCE_SIZE: Final = 16
 MAX_SEQUENCE: Final = 2**32 - 1
+MAX_CHOSEN: Final = MAX_SEQUENCE - 1_000_000  # of those that a person chooses: the last one would be the last
 RELEASED_S: Final = 1_767_225_600  # 2026-01-01: a clock that shows less than this is wrong
+LATEST_S: Final = 3_345_148_800  # 2076-01-01: one that shows more as well, and locks never go back
 _HEADER_CONTENT_TYPE = 3
 _NUMBER, _AUD, _ID, _SEQUENCE, _EXP, _CNONCE, _BODY = range(1, 8)
 _A_DAY_S = 86_400
@@ -171,14 +173,27 @@ def split(data: bytes) -> list[bytes]:
 
 def time_statement(lock_id: str, cnonce: bytes, now_s: float) -> Command:
     """Return the statement that it is `now_s` now; CommandError if this computer's clock cannot be right."""
-    if now_s < RELEASED_S:
-        raise CommandError("this computer's clock is wrong: it shows a time before this program was made")
+    if not RELEASED_S <= now_s < LATEST_S:
+        raise CommandError(f"this computer's clock is wrong: it shows {_era(now_s)}")
     return Command(number=Number.TIME, audiences=(lock_id,), body=int(now_s), cnonce=cnonce)
 
 
 def next_sequence(last: int = 0) -> int:
-    """Return a sequence that is higher than all before it: the Unix time, or the one after `last`."""
-    return max(last + 1, int(time.time()))
+    """Return a sequence that is higher than all before it: the Unix time, or the one after `last`.
+
+    CommandError if this computer's clock is far ahead, so that no sequence would be left after this one.
+    """
+    now_s = time.time()
+    if now_s >= LATEST_S:
+        raise CommandError(f"this computer's clock is wrong: it shows {_era(now_s)}")
+    return check_sequence(max(last + 1, int(now_s)), MAX_SEQUENCE)
+
+
+def check_sequence(sequence: int, most: int = MAX_CHOSEN) -> int:
+    """Return `sequence`, which somebody chose; CommandError if too few would be left after it."""
+    if not 1 <= sequence <= most:
+        raise CommandError(f"the sequence must be a whole number from 1 to {most}, as only higher ones come after it")
+    return sequence
 
 
 def read_answer(status: Status, body: Any) -> Answer:
@@ -238,6 +253,10 @@ async def carry_out(
         again = replace(command, sequence=answer.sequence + 1, id=secrets.token_bytes(8))
         answer = await carrier.send(sign(await carrier.bound(again), issuer))
     return answer
+
+
+def _era(now_s: float) -> str:
+    return "a time before this program was made" if now_s < RELEASED_S else "a time long after this program was made"
 
 
 def _is_command(data: bytes) -> bool:

@@ -33,8 +33,8 @@ from pydantic import (
     model_validator,
 )
 
-from . import cbor, when
-from .errors import ConfigurationError, TimeTextError
+from . import cbor, keys, when
+from .errors import ConfigurationError, KeyFileError, TimeTextError
 
 MAX_SIZE: Final = 640
 MAX_ZONE: Final = 48
@@ -42,6 +42,7 @@ MAX_SEQUENCE: Final = 2**32 - 1
 INITIAL: Final = {1: 0, 2: {}, 3: [], 4: None, 5: []}
 INITIAL_SCENARIO: Final = {1: 0, 2: False, 3: False, 4: [], 5: []}  # SPEC.md 6.2
 
+_MAX_FILE: Final = 64 * 1024
 _EPOCH: Final = date(1970, 1, 1)
 _MAX_DAY: Final = 0xFFFF  # in 2149
 _MAX_DAYS: Final = 31
@@ -298,10 +299,10 @@ def read(values: Any) -> Configuration:
 def load(path: Path) -> Configuration:
     """Read a configuration file, TOML or (named *.json) JSON; ConfigurationError in one line otherwise."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = keys.read_file(path, "configuration", _MAX_FILE).decode()
         return read(json.loads(text) if path.suffix == ".json" else tomllib.loads(text))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    except KeyFileError as error:
+        raise ConfigurationError(str(error)) from None
     except (ConfigurationError, ValueError, RecursionError) as error:
         # TOMLDecodeError, JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from None

@@ -124,6 +124,8 @@ def write_new(path: Path, data: bytes, *, mode: int, is_forced: bool = False) ->
     What is overwritten is replaced whole. The file has its final mode from the start: a key must not be readable by
     others even for a moment.
     """
+    if not path.name:
+        raise KeyFileError(f"cannot write {path}: it is a folder")
     target = path.with_name(f".{path.name}.{os.getpid()}") if is_forced else path
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

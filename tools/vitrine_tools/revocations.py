@@ -4,15 +4,18 @@ A lock takes them in order, and one that was away for long, or is new, gets all 
 secret: it is signed anew for each lock. It must not get lost: what is only in there is revoked only where it was sent.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 from . import cbor, keys, when
-from .commanding import MAX_SEQUENCE, next_sequence
+from .commanding import MAX_SEQUENCE, check_sequence, next_sequence
 from .errors import ToolError
 
 LIST_MAX: Final = 16  # entries in one list, so that each fits in one command
@@ -90,15 +93,21 @@ class Book:
         return self.lists[-1][0] if self.lists else 0
 
     def add(self, entries: list[Entry], sequence: int | None = None) -> None:
-        """Append entries as one list or more, durably. The first has `sequence`, or one by the clock."""
-        if sequence is not None and not self.sequence < sequence <= MAX_SEQUENCE:
-            raise RevocationError(f"the sequence has to be higher than {self.sequence}, that of the list before")
-        lists = list(self.lists)
-        for at in range(0, len(entries), LIST_MAX):
-            number = sequence if sequence is not None and at == 0 else next_sequence(lists[-1][0] if lists else 0)
-            lists.append((number, tuple(entries[at : at + LIST_MAX])))
-        self._save(lists)
-        self.lists = lists
+        """Append entries as one list or more, durably. The first has `sequence`, or one by the clock.
+
+        One program at a time, and to what is in the file by then: no list may get lost to another one.
+        """
+        with self._alone():
+            if self._path.exists():
+                self._load()
+            if sequence is not None and self.sequence >= check_sequence(sequence):
+                raise RevocationError(f"the sequence has to be higher than {self.sequence}, that of the list before")
+            lists = list(self.lists)
+            for at in range(0, len(entries), LIST_MAX):
+                number = sequence if sequence is not None and at == 0 else next_sequence(lists[-1][0] if lists else 0)
+                lists.append((number, tuple(entries[at : at + LIST_MAX])))
+            self._save(lists)
+            self.lists = lists
 
     def after(self, sequence: int, now_s: int) -> Iterator[Part]:
         """Yield what a lock at `sequence` has missed, in as few commands as can be; what has expired is left out."""
@@ -115,6 +124,19 @@ class Book:
             last = number
         if last > previous:
             yield Part(previous, last, tuple(merged))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other programs from adding: by a lock on the folder, as the file itself is replaced."""
+        try:
+            folder = os.open(self._path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise RevocationError(f"cannot write {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _load(self) -> None:
         data = keys.read_file(self._path, "file of revocations", _MAX_FILE)

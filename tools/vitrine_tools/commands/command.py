@@ -29,6 +29,8 @@ BrokerOption = Annotated[str | None, typer.Option(help="go over a broker, e.g. m
 BrokerCaOption = Annotated[Path | None, typer.Option(help="CA certificate of the broker (default: the system's)")]
 BrokerCertOption = Annotated[Path | None, typer.Option(help="our certificate, if the broker asks for one")]
 BrokerKeyOption = Annotated[Path | None, typer.Option(help="its private key")]
+_A_DAY_S = 86_400
+
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -187,6 +189,7 @@ def revoke(
     import time
 
     from .. import commanding, keys, revocations, tokens, when
+    from ..errors import ToolError
 
     issuer = keys.load_private(way.key)
     until_s = when.parse_time(until) if until else 0
@@ -199,6 +202,8 @@ def revoke(
         entries.append(revocations.Entry("cti", claims.cti.hex(), claims.exp_s or 0))
     if before:
         cutoff_s = int(time.time()) if before == "now" else when.parse_time(before)
+        if cutoff_s > time.time() + _A_DAY_S:
+            raise ToolError(f"--before {before} would revoke what is issued until then, and nothing takes that back")
         entries.append(revocations.Entry("before", cutoff_s))
     book = revocations.Book(lists or output.beside(way.key, ".revocations.json"), issuer.public.kid)
     if entries:
@@ -230,9 +235,12 @@ def send(way: Way, file: Annotated[Path, typer.Argument(help="from --out", show_
     async def bring(carrier: "Carrier") -> "Answer":
         answer = await carrier.send(envelopes[0])
         for envelope in envelopes[1:]:
-            # of many lists of revocations a lock may have the first ones already
-            if not answer.is_done and answer.reason != Reason.SequenceStale:
-                break
+            if not answer.is_done:
+                if answer.reason != Reason.SequenceStale:
+                    break
+                # of many lists of revocations it has the first ones; a few refusals, and it would hang up
+                if (envelope.command.sequence or 0) <= (answer.sequence or 0):
+                    continue
             answer = await carrier.send(envelope)
         return answer
 
@@ -308,7 +316,9 @@ def _one(way: Signing, name: str, number: int, body: Any) -> None:
 
     issuer = keys.load_private(way.key)
     is_time = number == commanding.Number.TIME
-    sequence = None if is_time else way.sequence or commanding.next_sequence()
+    sequence = None
+    if not is_time:
+        sequence = commanding.check_sequence(way.sequence) if way.sequence else commanding.next_sequence()
 
     def made(audiences: tuple[str, ...], cnonce: bytes) -> "Command":
         if is_time:
@@ -415,7 +425,7 @@ def _deliver(way: Way, bring: "Callable[[Carrier], Any]", name: str) -> None:
             sequence = "" if answer.sequence is None else f" (sequence {answer.sequence})"
             output.print_line(f"{lock_id}: {name} done{sequence}")
         else:
-            output.print_problem(f"{lock_id} refused: {_reason(answer)}")
+            output.print_problem(f"{lock_id} refused: {_reason(answer)}{_way_back(way, name, answer)}")
     answers = [answer for _, answer in results]
     if any(isinstance(answer, str) for answer in answers):
         raise typer.Exit(2)
@@ -522,6 +532,14 @@ def _json(lock_id: str, answer: Any) -> dict[str, Any]:
     if isinstance(answer, str):
         return {"lock": lock_id, "done": False, "error": answer}
     return {"lock": lock_id, "done": answer.is_done, "reason": answer.reason_name, "sequence": answer.sequence}
+
+
+def _way_back(way: Way, name: str, answer: "Answer") -> str:
+    """Return what helps when the lock has a sequence from a clock that was years ahead."""
+    is_stale = answer.reason_name == "SequenceStale" and answer.sequence is not None
+    if not is_stale or not isinstance(way, Signing) or name == "revoke":
+        return ""
+    return f": to get past it, give --sequence {(answer.sequence or 0) + 1}"
 
 
 def _reason(answer: "Answer") -> str:
