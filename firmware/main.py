@@ -17,7 +17,6 @@ from vitrine.app.key_tables import KeyTables
 from vitrine.app.scenario import Scenario
 from vitrine.app.starts import Starts
 from vitrine.app.supervisor import RESTART, Supervisor
-from vitrine.app.sync import Sync
 from vitrine.app.timekeeper import Timekeeper
 from vitrine.audit.journal import Journal
 from vitrine.audit.record import COUNT, DETAIL, FAULT, START
@@ -29,8 +28,6 @@ from vitrine.drivers.partition import data_partition
 from vitrine.drivers.rng import random_bytes
 from vitrine.drivers.watchdog import Watchdog
 from vitrine.links.ble import BleLink
-from vitrine.links.mqtt_settings import open_link
-from vitrine.links.sntp import Sntp
 
 SPACE = "vitrine"
 WATCHDOG_MS, DOOR_VOTE_MS, VOTE_MS = 8_000, 3_000, 30_000
@@ -84,12 +81,19 @@ def build():
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", hardware.indicator.run, RESTART)
     outbox = evidence.outbox
-    link = open_link(blob("mqtt").load(), identity.lock_id, events) if outbox else None
-    if outbox and link:
-        supervisor.add("sntp", Sntp(clock, random_bytes, timekeeper.hint).run, RESTART)
-        sync = Sync(outbox, link, events, door, clock, random_bytes, judgement.commands, freshness, scenario)
-        events.add_sink(sync.wake)
-        supervisor.add("sync", lambda vote: sync.run(vote, is_busy), RESTART)
+    broker = blob("mqtt").load() if outbox else None
+    if outbox and broker is not None:
+        # only now: a lock without a broker has the memory for other things
+        from vitrine.app.sync import Sync
+        from vitrine.links.mqtt_settings import open_link
+        from vitrine.links.sntp import Sntp
+
+        link = open_link(broker, identity.lock_id, events)
+        if link:
+            supervisor.add("sntp", Sntp(clock, random_bytes, timekeeper.hint).run, RESTART)
+            sync = Sync(outbox, link, events, door, clock, random_bytes, judgement.commands, freshness, scenario)
+            events.add_sink(sync.wake)
+            supervisor.add("sync", lambda vote: sync.run(vote, is_busy), RESTART)
     return supervisor
 
 

@@ -60,7 +60,5 @@ def test_without_good_settings_there_is_no_link_and_one_fault():
         def fault(self, name, error):
             faults.append((name, type(error).__name__, str(error)))
 
-    assert mqtt_settings.open_link(None, "case-12", Events()) is None
-    assert faults == []
     assert mqtt_settings.open_link(cbor.encode(GOOD | {6: bytes(300)}), "case-12", Events()) is None
     assert faults == [("mqtt", "MqttSettingsError", "field 6")]

@@ -5,7 +5,7 @@ from vitrine.door.settings import Settings, SettingsError
 
 
 class Identity:
-    """provision: access.provision.Provision, or None while unprovisioned. settings: door.settings.Settings.
+    """provision: access.provision.Provision, or None while unprovisioned.
 
     trouble: "" or, for a record that is there but cannot be used, the name of what is wrong with it. Such a lock is
     unprovisioned: it opens for nobody, but it can be found and mended.
@@ -14,13 +14,12 @@ class Identity:
     def __init__(self, store) -> None:
         """Read the blob in `store`: load() -> bytes or None, OSError if it cannot be read."""
         self.provision = None
-        self.settings = Settings()
         self.trouble = ""
         try:
             blob = store.load()
             if blob is not None:
                 provision = parse_provision(blob)
-                self.settings = Settings(provision.door)
+                Settings(provision.door)  # raises SettingsError
                 self.provision = provision
         except (OSError, ProvisionError, SettingsError) as error:
             self.trouble = "identity:" + type(error).__name__

@@ -61,13 +61,8 @@ def parse(blob: bytes) -> MqttSettings:
     return MqttSettings(fields)
 
 
-def open_link(blob: "bytes | None", lock_id: str, events: "EventLog") -> "MqttLink | None":
-    """Return the link that the blob `mqtt` describes; None, with a Fault if it is malformed, when there is to be none.
-
-    The client and its TLS are loaded only here: a lock without a broker has the memory for other things.
-    """
-    if blob is None:
-        return None
+def open_link(blob: bytes, lock_id: str, events: "EventLog") -> "MqttLink | None":
+    """Return the link that the blob `mqtt` describes; None, with a Fault, if it is malformed."""
     try:
         settings = parse(blob)
         from .mqtt import MqttLink
