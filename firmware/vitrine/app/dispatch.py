@@ -111,7 +111,7 @@ class Channel:
 
     @property
     def standing(self) -> int:
-        """What this peer has shown: 0 nothing that opens, 1 an accepted token, 2 that it holds one that opens, or nearly."""
+        """What this peer has shown: 0 nothing that opens, 1 an accepted token, 2 the key of one that opens."""
         if self.has_proved:
             return 2 if self._is_welcome else 0
         return 1 if self._accepted else 0
