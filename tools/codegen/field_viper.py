@@ -26,6 +26,8 @@ OPERAND = 2 * LIMBS  # the word behind the columns, where an operand is copied t
 _NAMES = "COLUMNS COLUMNS_HIGH OPERAND X Y Z T A B C D E F G H S YP YM T2 Z2 U V W Q CONST_2D CONST_D CONST_I CONST_1"
 SLOTS = [str(name) for name in _NAMES.split()]
 OPS = {"end": 0, "mul": 1, "square": 2, "add": 3, "sub": 4, "sum": 5}
+# what edwards_viper.py puts in, takes out or tests itself: each name takes room on the board
+NAMED = ("X", "Y", "Z", "T", "E", "F", "YP", "Z2", "CONST_2D", "CONST_D", "CONST_I", "CONST_1")
 
 # The programs. `r = a * b`, `r = a + b`, `r = a - b` give reduced limbs: below 2^13, the third a little above.
 # `r = a ++ b` leaves the sums. A product takes a sum of at most three reduced operands, and one reduced: 20 products
@@ -357,8 +359,8 @@ def text() -> str:
     w("from micropython import const")
     w()
     w("# places in the machine's memory, in slots of 80 bytes; a product is made in the first three")
-    for i, name in enumerate(SLOTS[3:], 3):
-        w(f"{name} = const({i})")
+    for name in NAMED:
+        w(f"{name} = const({SLOTS.index(name)})")
     w(f"SLOT_SIZE = const({4 * LIMBS})")
     w(f"MEMORY_SIZE = const({4 * LIMBS * len(SLOTS)})")
     w()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_SIZE = const(1900)
-VERSION = const(1)
+_VERSION = const(1)
 
 _MAX_NAME = const(32)
 _MAX_GROUP = const(26)
@@ -68,7 +68,7 @@ def parse_provision(blob: bytes) -> Provision:
     try:
         record = cbor.decode(blob, MAX_SIZE)
         version, lock_id, groups, issuers, zone, door, provisioned_at = _fields(record, 7)
-        _whole(version, VERSION, VERSION)
+        _whole(version, _VERSION, _VERSION)
         if not is_lock_id(lock_id):
             raise ProvisionError("lock id")
         for group in _list(groups, 0, _MAX_GROUPS):

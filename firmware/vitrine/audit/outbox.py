@@ -14,11 +14,11 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from .journal import Journal
 
-VERSION = const(1)
-MAX_BATCH = const(4096)
+_VERSION = const(1)
+_MAX_BATCH = const(4096)
 MIN_BATCH = const(416)  # the longest record, the longest lock id, and all that is around them
-MAX_RECORDS = const(48)
-MAX_ACKNOWLEDGEMENT = const(32)
+_MAX_RECORDS = const(48)
+_MAX_ACKNOWLEDGEMENT = const(32)
 
 RELEASED = const(0)
 STALE = const(1)
@@ -52,7 +52,7 @@ class Outbox:
         """The collector has all that there is below this number."""
         return self._journal.acknowledged
 
-    def batch(self, start: "int | None" = None, limit: int = MAX_BATCH) -> "tuple[bytes, int]":
+    def batch(self, start: "int | None" = None, limit: int = _MAX_BATCH) -> "tuple[bytes, int]":
         """Return (batch, start of the next batch): the records from `start` on that fit into `limit` bytes.
 
         Without `start`: from the acknowledged count. When the next start is the journal's count there is no more; a
@@ -64,16 +64,18 @@ class Outbox:
         if start is None or not journal.acknowledged <= start <= journal.count:
             start = journal.acknowledged
         end = journal.count
-        room = min(limit, MAX_BATCH) - _AROUND
+        room = min(limit, _MAX_BATCH) - _AROUND
         records: "list[list[int | bytes]]" = []
         walk = journal.unsent(start)
         while walk.step():
             room -= len(walk.body) + _PER_RECORD
-            if room < 0 or len(records) == MAX_RECORDS:
+            if room < 0 or len(records) == _MAX_RECORDS:
                 end = walk.sequence
                 break
             records.append([walk.sequence, walk.body, walk.tag])
-        content = cbor.encode([VERSION, self._lock_id, journal.epoch, start, end, journal.count, journal.head, records])
+        content = cbor.encode(
+            [_VERSION, self._lock_id, journal.epoch, start, end, journal.count, journal.head, records]
+        )
         return cbor.encode([content, journal.batch_tag(content)]), end
 
     def acknowledgement(self) -> "bytes | None":
@@ -81,7 +83,7 @@ class Outbox:
         journal = self._journal
         if not journal.acknowledged:
             return None
-        return cbor.encode([VERSION, journal.epoch, journal.acknowledged, journal.acknowledged_tag()])
+        return cbor.encode([_VERSION, journal.epoch, journal.acknowledged, journal.acknowledged_tag()])
 
     def acknowledge(self, data: bytes) -> int:
         """Take the bytes of an acknowledgement from anybody. Return RELEASED, STALE, FORGED, AHEAD or UNKEPT.
@@ -106,12 +108,12 @@ class Outbox:
 
 def _parse(data: bytes, epoch: int) -> "tuple[int, bytes]":
     try:
-        value = cbor.decode(data, MAX_ACKNOWLEDGEMENT)
+        value = cbor.decode(data, _MAX_ACKNOWLEDGEMENT)
     except cbor.CborError:
         return -1, b""
     if not cbor.is_array(value) or len(value) != 4 or not isinstance(value[3], bytes):
         return -1, b""
     count = value[2]
-    if value[:2] != [VERSION, epoch] or not isinstance(count, int) or count is True or count is False:
+    if value[:2] != [_VERSION, epoch] or not isinstance(count, int) or count is True or count is False:
         return -1, b""
     return (count, value[3]) if 0 <= count <= 0xFFFFFFFF else (-1, b"")

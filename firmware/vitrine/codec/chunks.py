@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ATT_HEADER_SIZE = const(3)  # opcode and handle, in every write and notification
-MIN_ATT_MTU = const(23)
+_MIN_ATT_MTU = const(23)
 
 _LAST = const(0x80)
 _COUNTER = const(0x7F)
@@ -26,7 +26,7 @@ def split(message: bytes, att_mtu: int) -> "Iterator[bytes]":
 
     Raises ChunkError at once for an empty message, one that needs more than 128 chunks, or an ATT_MTU under 23.
     """
-    if att_mtu < MIN_ATT_MTU:
+    if att_mtu < _MIN_ATT_MTU:
         raise ChunkError("ATT_MTU under 23")
     size = att_mtu - _ATT_HEADER_SIZE - 1
     if not 0 < len(message) <= size * _MAX_CHUNKS:
