@@ -297,6 +297,17 @@ def test_a_jump_of_the_clock_is_caught_up_with():
     assert 0 <= ended_ms - 4900 <= 1000 and 0 <= begun_ms - 9900 <= 1000
 
 
+def test_without_its_configuration_a_lock_stands_open_for_nobody():
+    # what was damaged may have said that today is a holiday, or where the lock is
+    lab = Lab(unix_s=NINE_S)
+    lab.apply({4: SHOP, 5: [[NINE_S, NINE_S + 60]]})
+    lab.configuration = Configuration(Store(b"damaged"), Provision())
+    lab.scenario.attach(lab, lab, lab.configuration)
+    body = {2: {}, 3: [], 4: None, 5: []}
+    lab.run(4500, lambda: lab.configuration.apply(body, 1), 1000)
+    assert lab.names()[0] == BEGIN and 0 <= lab.told[0][0] - 4500 <= 1
+
+
 def test_a_new_configuration_moves_the_windows_at_once():
     lab = Lab(unix_s=NINE_S)
     lab.apply({4: SHOP})

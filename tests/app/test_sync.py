@@ -334,6 +334,21 @@ def test_a_connection_that_held_makes_the_next_trouble_a_new_one():
     assert [detail for _, detail, _ in lab.faults] == ["mqtt:refused"] * 2
 
 
+def test_a_connection_that_held_for_a_week_did_hold():
+    lab = Lab()
+
+    async def story():
+        lab.happen(DOWN, "refused")
+        await asyncio.sleep_ms(2000)
+        lab.happen(UP)
+        await asyncio.sleep_ms(7 * 86_400_000)  # more than half of what ticks can tell apart
+        lab.happen(DOWN, "refused")
+        await asyncio.sleep_ms(1)
+
+    lab.run(story)
+    assert [text for _, text, _ in lab.faults] == ["mqtt:refused", "mqtt:refused"]
+
+
 def test_a_heartbeat_when_nothing_happens():
     lab = Lab()
 

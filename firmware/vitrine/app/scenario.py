@@ -111,7 +111,9 @@ class Scenario(SequencedBlob):
             self._end_passage()
 
     def _follow(self) -> None:
-        is_passage = self.is_passage(self._clock.instant(), self._configuration.calendar)
+        configuration = self._configuration
+        # one that is lost may have had holidays, or another zone
+        is_passage = configuration.is_sound and self.is_passage(self._clock.instant(), configuration.calendar)
         was_lockdown, was_shadow = self._told
         self._told = (self.is_lockdown, self.is_shadow)
         if self.is_lockdown and not was_lockdown:

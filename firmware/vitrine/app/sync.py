@@ -174,7 +174,8 @@ class Sync:
 
     def _settle_up(self) -> None:
         """After a connection that held, the next trouble is a new one; one that ends at once, always, is not."""
-        if self._is_up and ticks_diff(self._ticks_ms(), self._up_ms) >= _STEADY_MS:
+        # negative after a week
+        if self._is_up and not 0 <= ticks_diff(self._ticks_ms(), self._up_ms) < _STEADY_MS:
             self._cause = ""
             self._reconnect.reset()
 
