@@ -22,7 +22,7 @@ def build(folder: Path, main: Path = MAIN) -> Path:
         compile_tree("x64", tree)
     for name, source in (("boot", ROOT / "firmware" / "boot.py"), ("main", main)):
         compiled = tree / f"{name}.mpy"
-        subprocess.run([MPY_CROSS, "-march=x64", *OPTIONS, "-s", f"{name}.py", "-o", compiled, source], check=True)
+        subprocess.run([MPY_CROSS, "-march=x64", *OPTIONS, "-s", name, "-o", compiled, source], check=True)
     writer = VfsRomWriter()
     with contextlib.redirect_stdout(io.StringIO()):
         copy_recursively(writer, f"{tree}/", "", False)

@@ -60,11 +60,12 @@ def compile_files(architecture: str, sources: set[Path], target: Path) -> None:
         if compiled.exists() and compiled.stat().st_mtime > newest:
             continue
         compiled.parent.mkdir(parents=True, exist_ok=True)
-        name = str(source.relative_to(SOURCE.parent))
-        command = [MPY_CROSS, f"-march={architecture}", *OPTIONS, "-s", name, "-o", compiled, source]
+        # the name in a traceback: the module's own is in the image already, a whole path would come on top
+        command = [MPY_CROSS, f"-march={architecture}", *OPTIONS, "-s", source.stem, "-o", compiled, source]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             compiled.unlink(missing_ok=True)
+            name = source.relative_to(SOURCE.parent)
             raise RuntimeError(f"{name} for {architecture}: {done.stderr.strip() or done.stdout.strip()}")
 
 
