@@ -229,6 +229,18 @@ def test_what_is_no_time():
 
 
 @in_lab
+def test_the_latest_time_that_can_be_stated_leaves_room_for_records():
+    lab = Lab()
+    lab.chip.true_ms = 2**32 * 1000 - 1  # a clock of an issuer, all ones
+    assert lab.state(age_ms=250_000) == lab.state() == reasons.COMMAND_MALFORMED
+    lab.chip.true_ms = 4_000_000_000_000 - 250_000
+    assert lab.state(age_ms=250_000) == reasons.GRANTED
+    lab.live(300)
+    lab.events.record(r.FAULT, {r.DETAIL: "later"})  # `keep` encodes it
+    assert lab.clock.reading()[1] == TRUSTED and lab.records[-1][r.TIME] > 4_000_000_000
+
+
+@in_lab
 def test_it_coasts_drifts_and_comes_back():
     lab = Lab(settings=Settings(max_error_s=30, coast_after_s=3600))
     lab.technician()

@@ -31,6 +31,7 @@ _FLOOR_LATE_S = const(58)
 _FLOOR_LEAST_S = const(20)  # with a clock so unsure that its floor is old when it is written
 _SAME_MS = const(1000)  # nonces that are made so close together are the same one to us: callers measure not to the ms
 _U32 = const(0xFFFFFFFF)
+_LATEST_S = const(4_000_000_000)  # in 2096: above, records would soon have no room for the time, and be lost
 
 
 class Timekeeper:
@@ -76,7 +77,7 @@ class Timekeeper:
         """
         clock = self._clock
         entered_ms = clock.ticks_ms()
-        if type(unix_s) is not int or not 0 <= unix_s <= _U32:
+        if type(unix_s) is not int or not 0 <= unix_s <= _LATEST_S:
             return reasons.COMMAND_MALFORMED
         self._watch()
         before_s = clock.reading()[0]
