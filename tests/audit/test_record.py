@@ -84,6 +84,11 @@ def test_what_is_no_record_is_refused():
         (r.RANGE, [1, -1]),
         (r.RANGE, 5),
         (r.HEAD, bytes(31)),
+        (r.OTHERS, b"p-1"),
+        (r.OTHERS, []),
+        (r.OTHERS, [b"p-1"] * 3),
+        (r.OTHERS, [b"p-1", b""]),
+        (r.OTHERS, [b"p-1", None]),
         (0, 1),
         (23, 1),
     ):
@@ -103,7 +108,7 @@ def test_a_record_of_all_fields_at_their_largest_fits():
     common.update({r.KIND: r.FAULT, r.TIME_STATE: 2, r.AUTHENTIC: True, r.KID: bytes(8)})
     # an operation, by whoever and why; what else there is never comes together with it
     operation = {r.SUB: bytes(16), r.CTI: bytes(16), r.REF: bytes(32), r.SHADOW: True, r.SCORE: 100, r.RULE: "x" * 16}
-    operation.update({r.COMMAND: bytes(16), r.SEQUENCE: 0xFFFFFFFF, r.PERSONS: 3})
+    operation.update({r.PERSONS: 3, r.OTHERS: [bytes(16)] * 2})
     loss = {r.RANGE: [0xFFFFFFFF, 0xFFFFFFFF], r.CLASS: 2, r.HEAD: bytes(32), r.DETAIL: "x" * 32}
     change = {r.DETAIL: "x" * 32, r.ERROR_BOUND: 0xFFFFFFFF, r.COMMAND: bytes(16), r.SEQUENCE: 0xFFFFFFFF}
     seen = set(common)
@@ -112,7 +117,7 @@ def test_a_record_of_all_fields_at_their_largest_fits():
         record.update(special)
         assert len(r.encode(record)) <= r.MAX_BODY
         seen |= set(special)
-    assert sorted(seen) == list(range(1, 30))  # a new field needs its place here, and room in a page
+    assert sorted(seen) == list(range(1, 31))  # a new field needs its place here, and room in a page
 
 
 @given(tuples(ints(-1, 2), ints(0, 0xFFFFFFFF), ints(0, 0xFFFFFFFF), ints(0, 0xFFFFFFFF)), bools())

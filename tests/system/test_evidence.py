@@ -21,6 +21,7 @@ from vitrine_tools.audit.seal import Witness
 from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.protocol import Op, Reason
 
+SUB, PERSONS, OTHERS = 7, 28, 30
 ROOT = bytes(range(32))
 EPOCH = NOW_S
 JOURNAL = (LOCK_ID, ROOT, EPOCH)
@@ -57,6 +58,21 @@ async def test_every_event_is_sealed_in_flash(store, lock):
     kept = records(verdict)
     traced = [{key: value for key, value in event.items() if key != "t_ms"} for event in lock.events]
     assert kept == traced
+
+
+async def test_whoever_opens_together_is_on_record_whatever_strangers_do(store, lock):
+    """A flood folds refusals, among them the one of who asked first: the grant names them all."""
+    first = store.token(sub=b"p-1", persons=2)
+    second = store.token(sub=b"p-2", persons=2, holder=store.colleague)
+    junk = store.token(issuer=store.thief)
+    for _ in range(3):
+        async with store.phone(lock) as (_, session):
+            for _ in range(3):
+                await session.present(junk)
+    assert (await store.open(lock, first)).reason == Reason.PersonsRequired
+    assert (await store.open(lock, second, holder=store.colleague)).is_granted
+    grant = records(judge(lock))[-1]
+    assert (grant[KIND], grant[SUB], grant[PERSONS], grant[OTHERS]) == (LOCK_OPERATION, b"p-2", 2, [b"p-1"])
 
 
 async def test_the_head_in_hello_is_the_journal_s(store, lock):

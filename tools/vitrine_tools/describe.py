@@ -114,6 +114,7 @@ def _why(record: dict[int, Any]) -> str:
         parts.append("holder proved")
     if 28 in record:
         parts.append(f"{record[28]} persons")
+    parts += [f"with {_short(sub)}" for sub in record.get(30, [])]
     if 24 in record:
         parts.append(f"risk {record[24]} ({record.get(25, '')})")
     for key, name in ((7, "sub"), (8, "token"), (9, "ref"), (26, "command")):

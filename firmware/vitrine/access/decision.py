@@ -27,8 +27,9 @@ class Decision:
     if is_authentic, which says that the issuer's signature and the holder's proof were both verified: only then may the
     peer be told the reason.
 
-    score, rule: what the risk rules gave it (SPEC.md 12). persons of wanted holders have asked. wait_s: seconds of a
-    lock-out that are left. is_duress: one of those who open it is under duress.
+    score, rule: what the risk rules gave it (SPEC.md 12). persons of wanted holders have asked; others: the sub of each
+    but the one of token. wait_s: seconds of a lock-out that are left. is_duress: one of those who open it is under
+    duress.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Decision:
         self.rule = ""
         self.persons = 1
         self.wanted = 1
+        self.others: "list[bytes | None]" = []
         self.wait_s = 0
         self.is_duress = False
 

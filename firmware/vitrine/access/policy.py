@@ -200,6 +200,7 @@ class Policy:
             reason = reasons.FAULT
         decision = granted(token, reason) if reason == reasons.GRANTED else denied(reason, token, True)
         decision.persons = min(len({one.sub for one in joined}), len({one.holder_key for one in joined}))
+        decision.others = [other.sub for other in joined[1:]]
         decision.wanted = max(wanted, self._wanted(token, action, score))
         decision.is_duress = any(one.is_duress for one in joined)
         if reason == reasons.PERSONS_REQUIRED:

@@ -103,6 +103,9 @@ class Attempts:
             describe_token(fields, decision.token)
             if decision.is_authentic:
                 fields[record.AUTHENTIC] = True
+            if kind == record.LOCK_OPERATION and decision.others:
+                fields[record.PERSONS] = decision.persons
+                fields[record.OTHERS] = decision.others
             if decision.score:
                 fields[record.SCORE] = decision.score
                 fields[record.RULE] = decision.rule

@@ -318,6 +318,7 @@ class Controller:
                 fields[record.RULE] = decision.rule
             if decision.persons > 1:
                 fields[record.PERSONS] = decision.persons
+                fields[record.OTHERS] = decision.others
         if is_shadow:
             fields[record.SHADOW] = True
         self._record(record.LOCK_OPERATION, fields)

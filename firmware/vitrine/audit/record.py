@@ -41,6 +41,7 @@ COMMAND = const(26)
 SEQUENCE = const(27)
 PERSONS = const(28)
 ERROR_BOUND = const(29)
+OTHERS = const(30)
 
 DOOR_LOCK_ALARM = const(0)
 DOOR_STATE_CHANGE = const(1)
@@ -69,6 +70,7 @@ _BYTES = const(1)
 _TEXT = const(2)
 _BOOL = const(3)
 _RANGE = const(4)
+_SUBS = const(5)
 _U32 = const(0xFFFFFFFF)
 # key: (type, least, greatest): of the value, or of its length in bytes
 _FIELDS = {
@@ -101,6 +103,7 @@ _FIELDS = {
     SEQUENCE: (_INT, 0, _U32),
     PERSONS: (_INT, 2, 3),
     ERROR_BOUND: (_INT, 0, _U32),
+    OTHERS: (_SUBS, 1, 16),
 }
 _CLASS_OF_KIND = {
     DOOR_LOCK_ALARM: KEPT,
@@ -166,4 +169,5 @@ def _fits(value: "Any", kind: int, least: int, greatest: int) -> bool:
         return isinstance(value, bytes) and least <= len(value) <= greatest
     if kind == _TEXT:
         return isinstance(value, str) and len(value.encode()) <= greatest
-    return cbor.is_array(value) and len(value) == 2 and all([_fits(each, _INT, least, greatest) for each in value])
+    of, few = (_BYTES, 1) if kind == _SUBS else (_INT, 2)
+    return cbor.is_array(value) and few <= len(value) <= 2 and all([_fits(each, of, least, greatest) for each in value])

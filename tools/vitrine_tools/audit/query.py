@@ -14,6 +14,7 @@ from . import records as records_
 from .sealed import Seal
 
 _PERSON = 7
+_OTHERS = 30
 # Matter DoorLock (cluster 0x0101), and ours (SPEC.md section 7)
 _WORDS = {
     3: dict(enumerate(protocol.TIME_STATES)),
@@ -91,6 +92,8 @@ class Entry:
         value = self.fields[key]
         if key == _PERSON and isinstance(value, bytes):
             return person_text(value)
+        if key == _OTHERS:
+            return [person_text(sub) if isinstance(sub, bytes) else sub for sub in value]
         if isinstance(value, bytes):
             return value.hex()
         return self.word(key) if key in _WORDS and type(value) is int else value

@@ -48,6 +48,7 @@ FIELDS: Final = {
     27: "sequence",
     28: "persons",
     29: "error_bound",
+    30: "others",
 }
 CLASSES: Final = {0: "kept", 1: "routine", 2: "refused"}
 RECORDS_LOST: Final = "RecordsLost"
