@@ -124,6 +124,7 @@ class FickleDecision:
         self.reason = reasons.GRANTED
         self.is_authentic = True
         self.persons = self.wanted = 1
+        self.others = []
         self.score, self.is_duress = 0, False
 
     @property
@@ -651,7 +652,7 @@ def test_duress_opens_like_any_other_and_says_so_where_nobody_sees_it():
 def test_score_rule_and_persons_are_on_record():
     lab = Lab()
     made = grant()
-    made.score, made.rule, made.persons, made.wanted = 40, "burst", 2, 2
+    made.score, made.rule, made.persons, made.wanted, made.others = 40, "burst", 2, 2, [b"p-2"]
     assert lab.lock.operate(UNLOCK, made, BLE)
     (unlocked,) = [record for record in lab.records if record[1] == 2]
     assert (unlocked[24], unlocked[25], unlocked[28]) == (40, "burst", 2)
