@@ -82,6 +82,11 @@ def test_everything_has_a_pattern_of_its_own():
         assert length[0] < length[1], "each step is louder than the one before"
 
 
+def test_a_courier_unlocks_nothing():
+    assert indicator.key_of({1: 2, 5: 129, 6: 7}) is None
+    assert indicator.key_of({1: 2, 5: 128, 6: 7}) == indicator.key_of(UNLOCKED) is not None
+
+
 def test_an_unlock_is_shown_and_over():
     async def scenario(shown, watch):
         assert set(await watch(100)) == {(0, 0)}

@@ -70,6 +70,8 @@ _LENGTH_MS = const(20)
 _HALF_DUTY = const(32768)
 _REMIND_MS = const(30_000)
 
+_COURIER = const(129)  # an operation
+
 # Alarm codes
 _LOCK_OUT = const(4)  # has no end
 _AJAR = const(7)
@@ -87,6 +89,8 @@ def key_of(record: "dict[int, Any]") -> "int | None":
         return alarm if alarm is not None and alarm < _AJAR_2 and step != 0 and _find(alarm) >= 0 else None
     if kind == 2:
         is_lock = record.get(5) == 0
+        if record.get(5) == _COURIER:
+            return None  # nothing moves
         if record.get(6) == 6:
             return _PASSAGE_ENDED if is_lock else _PASSAGE_BEGUN
         return _LOCKED if is_lock else _UNLOCKED
