@@ -59,6 +59,7 @@ class FakeInputs:
         self._time = time
         self.door_closed = True
         self.rex_pressed = False
+        self.is_door_moving = False
         self.fails = False
         self.cut = None  # what the line is besides open or closed
         self._flag = asyncio.ThreadSafeFlag()

@@ -245,6 +245,28 @@ def test_a_busy_loop_makes_no_forced_entry():
     assert 0 not in lab.kinds()
 
 
+def test_a_door_that_opens_while_the_loop_is_busy_past_the_relocking_is_not_forced():
+    """The switch is debounced only after the time in which the bolt was to settle."""
+    lab = Lab()
+
+    async def scenario():
+        lab.lock.operate(UNLOCK, grant(), BLE)
+        await sleep(5001)
+        assert lab.lock.lock_state == states.NOT_FULLY_LOCKED
+        lab.time.now_ms += 800
+        lab.inputs.is_door_moving = True
+        lab.inputs.wake()
+        await sleep(30)
+        assert lab.lock.lock_state == states.NOT_FULLY_LOCKED and lab.votes < 100
+        lab.inputs.is_door_moving = False
+        lab.inputs.set(door_closed=False)
+        await sleep(1)
+        assert lab.lock.door_state == states.DOOR_OPEN
+
+    lab.run(scenario)
+    assert lab.alarms() == []
+
+
 def test_operate_sees_what_the_door_did_before():
     """The door was forced a moment ago and the task has not run since: the grant must not cover that up."""
     lab = Lab()

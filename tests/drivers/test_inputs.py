@@ -62,6 +62,19 @@ def test_a_level_that_stays_is_taken_after_the_debounce_time():
     assert not inputs.poll()
 
 
+def test_a_door_that_moves_is_told_before_it_is_debounced():
+    for chip, inputs, move in (
+        new() + (lambda chip: chip.set_input(DPS, 1),),
+        new_line() + (lambda chip: chip.mv.update({DPS: MV[OPEN]}),),
+    ):
+        assert not inputs.is_door_moving
+        move(chip)
+        inputs.poll()
+        assert inputs.is_door_moving and inputs.door_closed
+        chip.ms += 30
+        assert inputs.poll() and not inputs.is_door_moving and not inputs.door_closed
+
+
 def test_a_blip_is_not():
     chip, inputs = new()
     chip.set_input(REX, 0)

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
         @property
         def rex_pressed(self) -> bool: ...
         @property
+        def is_door_moving(self) -> bool: ...
+        @property
         def switch(self) -> int: ...
         def configure(self, settings: "Settings") -> None: ...
         def poll(self) -> bool: ...
@@ -211,10 +213,18 @@ class Controller:
     def _rest_ms(self) -> int:
         rest_ms = _IDLE_MS
         now_ms = self._ticks_ms()
-        for deadline_ms in (self._state.deadline_ms, self._strike.deadline_ms, self._monitor.deadline_ms):
+        door_ms = None if self._is_late_exit() else self._state.deadline_ms
+        for deadline_ms in (door_ms, self._strike.deadline_ms, self._monitor.deadline_ms):
             if deadline_ms is not None:
                 rest_ms = min(rest_ms, max(0, ticks_diff(deadline_ms, now_ms)))
         return rest_ms
+
+    def _is_late_exit(self) -> bool:
+        """Whether a door about to be said Locked may just be opening: after a busy time its switch is debounced late.
+
+        In RELOCKING the strike is off: nothing else waits for its deadline.
+        """
+        return self._state.mode == states.RELOCKING and self._inputs.is_door_moving
 
     def _follow(self) -> None:
         """Bring the state up to now: first what people did, then what time did to it."""
@@ -240,7 +250,8 @@ class Controller:
             self._look_on(states.UNLOCK if self._is_passage else states.LOCK, states.SOURCE_SCHEDULE)
         if self._is_passage and self._state.passage_until_ms is None and not is_shadow:
             self._step(states.PASSAGE_BEGUN)
-        self._step(states.TIME_PASSED)
+        if not self._is_late_exit():
+            self._step(states.TIME_PASSED)
         self._watch()
         self._strike.service()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Debounced:
-    """level: the one that was taken last."""
+    """level: the one that was taken last. is_changing: another was read, and the debounce time is not over."""
 
     def __init__(self, debounce_ms: int) -> None:
         self.debounce_ms = debounce_ms
@@ -28,6 +28,7 @@ class _Debounced:
         self._moved_ms = 0  # when it was last seen to move
         # what stands at power-up is a state, not an event: a button held at boot opens nothing
         self.level = self._read()
+        self.is_changing = False
 
     @property
     def is_closed(self) -> bool:
@@ -38,15 +39,17 @@ class _Debounced:
         has_moved = self._moved[0]
         self._moved[0] = 0
         level = self._read()
-        if has_moved or level != self.level:
+        self.is_changing = level != self.level
+        if has_moved or self.is_changing:
             self._moved_ms = now_ms
             if self._since_ms is None:
                 self._since_ms = now_ms
         if self._since_ms is None:
             return False
-        if level != self.level and self._age(self._since_ms, now_ms):
+        if self.is_changing and self._age(self._since_ms, now_ms):
             self._since_ms = None
             self.level = level
+            self.is_changing = False
             return True
         # for longer than it: a rhythm of just the debounce time would never be seen
         if ticks_diff(now_ms, self._moved_ms) > self.debounce_ms:

@@ -67,6 +67,11 @@ class Inputs:
         return self._rex.is_closed
 
     @property
+    def is_door_moving(self) -> bool:
+        """Whether the door switch has been seen to change, and is not debounced yet."""
+        return self._dps.is_changing
+
+    @property
     def switch(self) -> int:
         """Where the door switch's line is: states.SWITCH_*."""
         return self._dps.level
