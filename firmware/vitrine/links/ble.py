@@ -78,8 +78,8 @@ class Peer:
             return  # a phone that does not wait for its answer is not heard
         try:
             self.message = self.assembler.feed(chunk)
-        except chunks.ChunkError:
-            self.broken = True
+        except (chunks.ChunkError, MemoryError):
+            self.broken = True  # and no more: who calls this does so for all phones
         if self.broken or self.message is not None:
             self.arrived.set()
 
@@ -102,12 +102,14 @@ class BleLink:
         self._peers: "list[Peer]" = []
 
     async def run(self, vote) -> None:
-        """Serve for ever; raises OSError when the radio fails, and can then be run again."""
+        """Serve for ever; raises OSError or what else ends it when the radio fails, and can then be run again."""
         request, answer = self._start()
         receiver = asyncio.create_task(self._receive(request))
         try:
             while True:
                 vote()
+                if receiver.done():
+                    await receiver  # raises what ended it: a radio that hears nobody is to begin anew
                 connection = await self._advertise()
                 if connection is not None:
                     self._admit(connection, answer)
