@@ -51,6 +51,22 @@ def test_a_radio_that_hears_nobody_begins_anew(ble):
     assert 0 < len(votes) <= 3
 
 
+def test_a_phone_for_which_there_is_no_memory_leaves_nobody_in_session(ble, monkeypatch):
+    """Or the lock would be busy from then on, and put off for ever what it does while nobody is there."""
+    from support.session_lab import Lab
+
+    def no_memory(_):
+        raise MemoryError
+
+    dispatch = Lab().dispatch
+    link = ble.BleLink(dispatch, None, "case-12", 100)
+    monkeypatch.setattr(ble.chunks, "Assembler", no_memory)
+    phone = SimpleNamespace(device=SimpleNamespace(addr_type=0, addr=b"phone1"))
+    with pytest.raises(MemoryError):
+        link._admit(phone, None)
+    assert not dispatch.is_busy() and link._peers == []
+
+
 def test_a_message_for_which_there_is_no_memory_is_the_trouble_of_one_phone(ble):
     def no_memory(_):
         raise MemoryError

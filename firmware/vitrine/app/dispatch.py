@@ -87,8 +87,9 @@ class Dispatch:
         session = None
         if self.policy is not None:
             session = Session(self.policy, self.keys.verify_holder, self.random_bytes, self.verified)
+        channel = Channel(self, session, link, peer)
         self.sessions += 1
-        return Channel(self, session, link, peer)
+        return channel
 
 
 class Channel:

@@ -174,9 +174,13 @@ class BleLink:
             self._peers.remove(victim)
         device = connection.device
         channel = self._dispatch.channel(_LINK_BLE, bytes((device.addr_type,)) + device.addr)
-        peer = Peer(connection, channel, now_ms)
-        self._peers.append(peer)
-        asyncio.create_task(self._serve(peer, answer))
+        try:
+            peer = Peer(connection, channel, now_ms)
+            asyncio.create_task(self._serve(peer, answer))
+            self._peers.append(peer)
+        except MemoryError:
+            channel.close()  # or the lock would be in session for ever
+            raise
 
     def _evictable(self, now_ms: int) -> "Peer | None":
         """The phone that gives way: the oldest with nothing to show; else the oldest whose person takes long."""
