@@ -61,4 +61,4 @@ def test_without_good_settings_there_is_no_link_and_one_fault():
             faults.append((name, type(error).__name__, str(error)))
 
     assert mqtt_settings.open_link(cbor.encode(GOOD | {6: bytes(300)}), "case-12", Events()) is None
-    assert faults == [("mqtt", "MqttSettingsError", "field 6")]
+    assert faults == [("mqtt", "SettingsBlobError", "field 6")]
