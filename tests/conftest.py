@@ -27,7 +27,7 @@ PORTABLE = (
     "fuzz/test_commands.py",
 )
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
-DEVICE = ("drivers/", "links/test_mqtt_wire.py", "links/test_sntp.py") + tuple(
+DEVICE = ("drivers/", "links/test_mqtt_wire.py", "links/test_sntp.py", "links/test_wifi.py") + tuple(
     f"app/test_{name}.py"
     for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
 )
