@@ -247,7 +247,7 @@ def test_refusals_of_a_proven_holder():
 
 def test_refusals_that_belong_to_a_grant_are_none():
     lab = Lab()
-    for reason in (10, 12, 13, 21, 25, 26):
+    for reason in (10, 12, 13, 21, 25, 26, 33):
         lab.refuse(reason=reason, times=5)
     assert lab.ask() == (0, "")
 

@@ -230,7 +230,8 @@ class Policy:
             else:
                 is_spent = self._rules.uses.spend(token.kid, token.cti, token.exp, token.uses, now_s)
             if is_spent is not True:
-                return reasons.USES_EXHAUSTED
+                # there was one left: if there still is, the lock is full, which is not the holder's fault (3.5)
+                return reasons.STORE_FULL if self._has_uses(token) else reasons.USES_EXHAUSTED
         return reasons.GRANTED
 
     def _has_uses(self, token: "Token") -> bool:

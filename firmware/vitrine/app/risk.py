@@ -32,8 +32,8 @@ _OPENS = const((1, 128))  # unlock, hold
 _CLOSED = const(1)  # Matter DoorStateEnum
 _WRONG_CODE = const(4)
 _FORCED = const((5, 6, 129, 130, 131))  # alarms of somebody's hands on the fixture: case, door, switch line, strike
-# Refusals of proven holders that are part of a grant: a finger and a second person asked for, a fault, an alarm
-_HARMLESS = const((10, 12, 13, 21, 25, 26))
+# Refusals of proven holders that are part of a grant: a finger, a second person asked for, a fault, an alarm, no room
+_HARMLESS = const((10, 12, 13, 21, 25, 26, 33))
 
 _HOLDERS = const(32)
 _OPENINGS = const(64)
