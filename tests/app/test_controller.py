@@ -7,6 +7,7 @@ from door_lab import Broken, FakeClock, Lab, Token, grant
 from support import choices, given, lists, raises, tuples
 from vitrine.access import decision, reasons
 from vitrine.app.controller import Controller, Unauthorised
+from vitrine.audit.record import class_of
 from vitrine.door import states
 from vitrine.door.settings import Settings
 
@@ -706,6 +707,40 @@ def test_what_the_monitor_finds_is_on_record_and_among_the_alarms():
     lab.run(scenario)
     begun = [code for code, step in lab.alarms() if step]
     assert sorted(begun) == sorted(code for code, step in lab.alarms() if not step) == [0, 5, 129, 131]
+
+
+def test_a_flood_of_one_alarm_is_not_kept_and_costs_no_other_its_place():
+    """A magnet that pulls at the door switch for 20 minutes, then days of peace, over the wrap of the ticks."""
+    lab = Lab()
+    seen = {6: [0, 0], 5: [0, 0]}
+
+    def count(each):
+        lab.records.clear()
+        if each[1] == 0:
+            seen[each[11]][class_of(each)] += 1
+
+    async def flap(times):
+        for _ in range(times):
+            lab.inputs.set(door_closed=False)
+            await sleep(500)
+            lab.inputs.set(door_closed=True)
+            await sleep(500)
+
+    async def scenario():
+        lab.events.add_sink(count)
+        await flap(1250)
+        assert seen[6] == [16 + 2, 2500 - 18]
+        lab.sensors.tamper = True
+        lab.inputs.wake()
+        await sleep(10)
+        assert seen[5] == [1, 0]
+        for days in (1, 7, 12, 13):
+            before = seen[6][0]
+            lab.time.now_ms += days * 86_400_000
+            await flap(20)
+            assert seen[6][0] == before + 16, days
+
+    lab.run(scenario)
 
 
 def test_a_brown_out_loop_is_over_after_a_minute():

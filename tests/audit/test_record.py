@@ -55,9 +55,10 @@ def test_classes():
         {r.KIND: r.RECORDS_LOST},
     ]
     routine = [{r.KIND: kind} for kind in (r.DOOR_STATE_CHANGE, r.LOCK_OPERATION, r.START, r.FAULT, r.TIME_CHANGE)]
+    routine.append({r.KIND: r.DOOR_LOCK_ALARM, r.ALARM: 6, r.DETAIL: r.AGAIN})
     refused = [{r.KIND: r.LOCK_OPERATION_ERROR, r.KID: bytes(8)}, {r.KIND: r.IDENTIFY}]
     assert [r.class_of(each) for each in kept] == [r.KEPT] * 4
-    assert [r.class_of(each) for each in routine] == [r.ROUTINE] * 5
+    assert [r.class_of(each) for each in routine] == [r.ROUTINE] * 6
     assert [r.class_of(each) for each in refused] == [r.REFUSED] * 2
 
 

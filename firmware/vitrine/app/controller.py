@@ -16,7 +16,7 @@ from vitrine.access.decision import is_grant
 from vitrine.audit import record
 from vitrine.door import fsm, states
 from vitrine.door.monitor import Monitor, Seen, blocking_mask
-from vitrine.door.ticks import ticks_diff
+from vitrine.door.ticks import ticks_add, ticks_diff
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class Controller:
         self._state = fsm.initial(settings, inputs.door_closed, ticks_ms())
         self._record(record.DOOR_STATE_CHANGE, {})
 
+        self._kept: "dict[int, tuple[int, int]]" = {}  # alarm: how many of its records were kept, since when
     @property
     def lock_state(self) -> int:
         """Matter DlLockState, now."""
@@ -335,7 +336,24 @@ class Controller:
         self._record(record.LOCK_OPERATION, fields)
 
     def _report_alarm(self, alarm: int, step: int) -> None:
-        self._record(record.DOOR_LOCK_ALARM, {record.ALARM: alarm, record.COUNT: step})
+        fields: "dict[int, Any]" = {record.ALARM: alarm, record.COUNT: step}
+        if self._is_flood(alarm):
+            fields[record.DETAIL] = record.AGAIN
+        self._record(record.DOOR_LOCK_ALARM, fields)
+
+    def _is_flood(self, alarm: int) -> bool:
+        """Count one more record of `alarm`; return whether there are more than are kept."""
+        now_ms = self._ticks_ms()
+        count, since_ms = self._kept.get(alarm, (0, now_ms))
+        regained = ticks_diff(now_ms, since_ms) // _KEPT_EVERY_MS
+        if not 0 <= regained < count:  # below 0: days ago
+            count, since_ms, regained = 0, now_ms, 0
+        count -= regained
+        is_flood = count >= _KEPT_MAX
+        if not is_flood:
+            count += 1
+        self._kept[alarm] = count, ticks_add(since_ms, regained * _KEPT_EVERY_MS)
+        return is_flood
 
     def _report_duress(self, decision: "Decision", link: int) -> None:
         """Record who opened under duress, where nobody in front of the lock can see it."""

@@ -56,6 +56,7 @@ RECORDS_LOST = const(133)
 COMMAND_ERROR = const(134)
 
 DETAIL_MAX = const(32)
+AGAIN = "again"  # detail of an alarm that was raised or over too often
 
 KEPT = const(0)
 ROUTINE = const(1)
@@ -139,6 +140,8 @@ def class_of(record: "dict[int, Any]") -> int:
     """Return the class (SPEC.md 7.1) of a record of a known kind."""
     if record[KIND] == LOCK_OPERATION and KID in record:
         return KEPT
+    if record[KIND] == DOOR_LOCK_ALARM and record.get(DETAIL) == AGAIN:
+        return ROUTINE
     return _CLASS_OF_KIND[record[KIND]]
 
 
