@@ -120,6 +120,15 @@ def test_no_memory_in_the_middle_of_a_record():
         assert lab.seen[-1][r.COUNT] == 2
 
 
+def test_strangers_who_are_always_in_session_do_not_keep_the_journal_down():
+    lab = Lab()
+    FailsAt(lab.evidence.journal._sectors, "program", MemoryError())
+    lab.grant()
+    lab.busy = True
+    lab.live(61)
+    assert lab.evidence.is_sound and lab.starts == 2
+
+
 def test_it_is_not_sound_before_it_can_be_taken_up():
     lab = Lab()
     FailsAt(lab.evidence.journal._sectors, "program", MemoryError())

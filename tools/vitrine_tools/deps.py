@@ -3,12 +3,14 @@
 The index is the one that the pinned mpremote uses, so that no host is written here; its format is that of mip:
 INDEX/package/py/NAME/VERSION.json lists files and short hashes, INDEX/file/HH/HASH is a file. Every file is checked
 against the SHA-256 in deps.toml before any of its package is put in place. Where the index cannot be reached, one line
-says so and the emulator's stand-in serves; a file with another content than pinned is an error.
+says so and the emulator's stand-in serves; a file with another content than pinned is an error. A package whose source
+is a wheel is installed already, and copied from there.
 """
 
 import argparse
 import hashlib
 import http.client
+import importlib.metadata
 import json
 import os
 import shutil
@@ -43,11 +45,12 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned package: files maps a relative path to its SHA-256 in hex."""
+    """One pinned package: files maps a relative path to its SHA-256 in hex. is_wheel: it comes with `make setup`."""
 
     name: str
     version: str
     files: dict[str, str]
+    is_wheel: bool = False
 
     def is_in(self, folder: Path) -> bool:
         """Whether exactly this is there already."""
@@ -63,7 +66,8 @@ def read_pins(path: Path = PINS) -> list[Package]:
     packages = []
     for name, table in tables.items():
         try:
-            package = Package(name, str(table["version"]), {str(k): str(v) for k, v in table["files"].items()})
+            files = {str(k): str(v) for k, v in table["files"].items()}
+            package = Package(name, str(table["version"]), files, table.get("source") == "wheel")
         except (KeyError, TypeError, AttributeError):
             raise DepsError(f"{path.name}: [{name}] needs version and files") from None
         for file, pin in package.files.items():
@@ -80,15 +84,32 @@ def fetch(package: Package, index: str, target: Path) -> None:
     UnreachableError if the index cannot be had, DepsError if a content is not the pinned one.
     """
     listing = _listing(package, index)
+    contents = {}
+    for path, pin in package.files.items():
+        short = listing.get(path, "")
+        if len(short) < _SHORT_HASH_MIN or not pin.startswith(short):
+            raise DepsError(f"{package.name} {package.version}: the index has another {path} than deps.toml pins")
+        contents[path] = _get(f"{index}/file/{short[:2]}/{short}")
+    put(package, contents, target)
+
+
+def installed(package: Package) -> dict[str, bytes]:
+    """Return the contents of a package that came with `make setup`; DepsError if it is not there as pinned."""
+    try:
+        distribution = importlib.metadata.distribution(package.name)
+        contents = {path: Path(str(distribution.locate_file(path))).read_bytes() for path in package.files}
+    except (importlib.metadata.PackageNotFoundError, OSError):
+        raise DepsError(f"{package.name} {package.version} is not installed: make setup") from None
+    _check(package, contents)
+    return contents
+
+
+def put(package: Package, contents: dict[str, bytes], target: Path) -> None:
+    """Put `contents` into `target`, all or none; DepsError if one is not the pinned one."""
+    _check(package, contents)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as scratch:
-        for path, pin in package.files.items():
-            short = listing.get(path, "")
-            if len(short) < _SHORT_HASH_MIN or not pin.startswith(short):
-                raise DepsError(f"{package.name} {package.version}: the index has another {path} than deps.toml pins")
-            data = _get(f"{index}/file/{short[:2]}/{short}")
-            if hashlib.sha256(data).hexdigest() != pin:
-                raise DepsError(f"{package.name} {package.version}: {path} does not have the pinned SHA-256")
+        for path, data in contents.items():
             file = Path(scratch) / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
@@ -97,6 +118,12 @@ def fetch(package: Package, index: str, target: Path) -> None:
             if place.is_dir():
                 shutil.rmtree(place)
             os.replace(entry, place)
+
+
+def _check(package: Package, contents: dict[str, bytes]) -> None:
+    for path, pin in package.files.items():
+        if hashlib.sha256(contents[path]).hexdigest() != pin:
+            raise DepsError(f"{package.name} {package.version}: {path} does not have the pinned SHA-256")
 
 
 def _listing(package: Package, index: str) -> dict[str, str]:
@@ -147,6 +174,10 @@ def main(arguments: list[str] | None = None) -> int:
             title = f"deps: {package.name} {package.version}"
             if package.is_in(options.target):
                 print(f"{title} is there")
+                continue
+            if package.is_wheel:
+                put(package, installed(package), options.target)
+                print(f"{title} copied, {len(package.files)} files, each with its pinned SHA-256")
                 continue
             try:
                 fetch(package, options.index.rstrip("/"), options.target)

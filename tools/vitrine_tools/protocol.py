@@ -103,6 +103,21 @@ class Reason(IntEnum):
 TIME_STATES: Final = ("untrusted", "trusted", "coasting")
 LOCK_STATES: Final = ("NotFullyLocked", "Locked", "Unlocked", "Unlatched")
 DOOR_STATES: Final = ("DoorOpen", "DoorClosed", "DoorJammed", "DoorForcedOpen", "DoorUnspecifiedError", "DoorAjar")
+SCENARIOS: Final = ("normal", "passage", "lockdown", "shadow")
+# SPEC.md section 7.2: those that `state` names
+ALARMS: Final = {
+    0: "LockJammed",
+    5: "FrontEsceutcheonRemoved",
+    6: "DoorForcedOpen",
+    7: "DoorAjar",
+    128: "DoorUnattended",
+    129: "SwitchCut",
+    130: "SwitchShorted",
+    131: "StrikeStuck",
+    132: "ExitHeld",
+    133: "BatteryLow",
+    134: "BrownoutLoop",
+}
 
 
 def reason_name(number: int) -> str:

@@ -7,6 +7,7 @@ file descriptor makes every poll take a millisecond.
 """
 
 import _thread
+import asyncio
 import asyncio.core as core
 import select
 from asyncio import ThreadSafeFlag
@@ -30,9 +31,23 @@ def install(link):
             link.send("wake")  # the harness answers, and that ends the main thread's wait
 
     ThreadSafeFlag.set = set_flag
+    asyncio.start_server = start_server
     BoardQueue.link = link
     core.IOQueue = BoardQueue
     core.new_event_loop()
+
+
+def start_server(*arguments, **options):
+    """As asyncio's; who connects is known as the chip knows it, by a tuple. The interpreter below has a sockaddr_in."""
+    import asyncio.stream as library  # only now, as asyncio itself does
+
+    class Stream(library.StreamReader):
+        def __init__(self, s, e):
+            packed = e["peername"]
+            super().__init__(s, {"peername": (".".join([str(part) for part in packed[4:8]]), packed[2] << 8 | packed[3])})
+
+    library.Stream = Stream
+    return library.start_server(*arguments, **options)
 
 
 class BoardQueue(core.IOQueue):

@@ -28,6 +28,7 @@ MOTION = 19
 TAMPER = 21
 BATTERY = 35
 CPU_HZ = 240_000_000
+SERVE_ON = "127.0.0.1"  # on a chip 0.0.0.0: every address of its own
 
 
 def trace(record):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _TEND_MS = const(200)
 _AGAIN_ROUNDS = const(50)  # of tending: 10 s
+_LATEST_ROUNDS = const(300)  # 60 s: strangers can always be in session
 
 
 class Evidence:
@@ -83,11 +84,10 @@ class Evidence:
         """Erase ahead (45 ms on a typical NOR flash) and write folded refusals, while nobody waits: not `is_busy()`."""
         while True:
             vote()
-            if not is_busy():
-                if self._is_in_doubt:
-                    self._take_up_again()
-                else:
-                    await self._tend(is_busy)
+            if self._is_in_doubt:
+                self._take_up_again(is_busy())
+            elif not is_busy():
+                await self._tend(is_busy)
             await asyncio.sleep_ms(_TEND_MS)
 
     async def _tend(self, is_busy: "Callable[[], bool]") -> None:
@@ -97,10 +97,10 @@ class Evidence:
         except Exception as error:  # noqa: BLE001
             self._fail(error)
 
-    def _take_up_again(self) -> None:
-        """After 10 s do what a start does: what lies in flash decides where the journal stands."""
+    def _take_up_again(self, is_busy: bool) -> None:
+        """After 10 s, or 60 if `is_busy`, do what a start does: what lies in flash decides where the journal stands."""
         self._rounds += 1
-        if self._rounds < _AGAIN_ROUNDS or self.journal is None or self.outbox is None:
+        if self._rounds < (_LATEST_ROUNDS if is_busy else _AGAIN_ROUNDS) or self.journal is None or self.outbox is None:
             return
         self._rounds = 0
         gc.collect()

@@ -32,6 +32,13 @@ topic read vitrine/+/fresh
 user collector
 topic read vitrine/#
 topic write vitrine/+/acknowledgement
+user homeassistant
+topic read vitrine/+/state
+topic read vitrine/+/availability
+topic read vitrine/+/result
+topic write vitrine/+/command
+topic readwrite homeassistant/#
+topic readwrite vitrine-homeassistant/#
 user intruder
 topic readwrite #
 """

@@ -25,6 +25,7 @@ from vitrine_tools.emulator.lock_radio import LockRadio
 from vitrine_tools.emulator.pins import Pins
 from vitrine_tools.emulator.places import ROOT
 from vitrine_tools.emulator.radio import VirtualRadio
+from vitrine_tools.emulator.wifi import WifiRadio
 from vitrine_tools.emulator.wire import WireError
 
 FIRMWARE = ROOT / "firmware"
@@ -88,6 +89,7 @@ class EmulatedBoard:
         ble_mac = self._mac[:-1] + bytes([(self._mac[-1] + 2) & 0xFF])  # as the chip derives it
         address = Address(bytes(reversed(ble_mac)), Address.PUBLIC_DEVICE_ADDRESS)
         self._lock_radio = LockRadio(radio, name, address, self.firmware.send, virtual)
+        self.wifi = WifiRadio(self.clock, self.firmware.send)
         self._is_on = False
         self._restarting: asyncio.Task | None = None
         self._changed = asyncio.Event()
@@ -335,6 +337,7 @@ class EmulatedBoard:
         self._is_on = False
         self.firmware.kill()
         self._lock_radio.power_off()
+        self.wifi.power_off()
         self._hardware.power_off()
         self._changed.set()
 
@@ -342,6 +345,7 @@ class EmulatedBoard:
         """The chip restarts: the process ends at once, a new one begins with the same flash."""
         self.firmware.kill(is_restarting=True)
         self._lock_radio.power_off()
+        self.wifi.power_off()
         self._hardware.reset(cause)
         self.resets.append(cause)
         self._changed.set()
@@ -402,12 +406,12 @@ class EmulatedBoard:
         elif op == "ended":
             self.ended = message["error"]
             self._changed.set()
-        elif not self._hardware.handle(message) and not self._lock_radio.handle(message):
+        elif not any(part.handle(message) for part in (self._hardware, self._lock_radio, self.wifi)):
             raise EmulatorError(f"unknown message from the firmware: {op}")
 
     def _setup(self) -> dict:
         """What a starting process is told."""
-        path = [stand_ins.folder(), self._code]
+        path = [stand_ins.folder(), stand_ins.packages(), self._code]
         if self._deps is not None:
             path.insert(0, self._deps)  # the library comes before its stand-in
         return {
