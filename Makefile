@@ -11,7 +11,7 @@ MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
 WORKERS ?= 2
 COVERED := crypto codec access door
 
-.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 bench powercut mpy clean
+.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 bench powercut mpy homeassistant-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -99,6 +99,9 @@ crypto-check: $(VENV)/.base ## fail if a generated crypto file has drifted from 
 
 crypto32: $(VENV)/.test ## crypto tests and instruction counts on a 32-bit MicroPython (skipped where it is not to be had)
 	@$(BIN)/python tools/checks/crypto32.py
+
+homeassistant-check: $(VENV)/.base ## our discovery messages by Home Assistant's own schemas (an environment of its own; skipped where it is not to be had)
+	@$(BIN)/python tools/checks/homeassistant_env.py
 
 powercut: $(VENV)/.test ## cut the power at every flash operation of the scripted lives of journal and ledger, and within each (25 minutes)
 	@$(BIN)/python tests/powercut/run.py --jobs $(WORKERS)

@@ -12,7 +12,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import __version__
-from .commands import audit, collect, command, config, emulate, keygen, output, policy, token, unlock
+from .commands import (
+    audit,
+    collect,
+    command,
+    config,
+    emulate,
+    homeassistant,
+    keygen,
+    output,
+    policy,
+    schema,
+    token,
+    unlock,
+)
 from .errors import ToolError
 
 EXIT_USER = 2
@@ -33,6 +46,8 @@ app.add_typer(command.app, name="command")
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")
 app.add_typer(policy.app, name="policy")
+app.add_typer(homeassistant.app, name="homeassistant")
+app.add_typer(schema.app, name="schema")
 
 
 @app.callback(invoke_without_command=True)
