@@ -2,6 +2,8 @@
 
 from support.session_lab import Lab, case
 from vitrine.access import reasons
+from vitrine.access.decision import granted
+from vitrine.access.token import Token
 from vitrine.codec import cbor
 
 HELLO, PRESENT, ACT, STATUS, IDENTIFY = 0, 1, 2, 3, 4
@@ -391,6 +393,25 @@ def test_a_grant_forgets_the_bad_tries():
         lab._drawn = 0
         attempt(lab, name, channel=lab.channel(PEER))
     assert len(lab.door.moves) == 3 and alarms(lab) == []
+
+
+def test_a_courier_s_grant_forgets_them_too():
+    class Granting:
+        nonce = bytes(16)
+        applied = None
+
+        def act(self, *_):
+            return granted(Token(case("valid")[0]), reasons.GRANTED)
+
+    lab = Lab()
+    for _ in range(2):
+        for name in ("expired",) * 3:
+            lab._drawn = 0
+            attempt(lab, name, channel=lab.channel(PEER))
+        channel = lab.channel(PEER)
+        channel._session = Granting()
+        assert lab.ask(channel, ACT, {1: 129, 2: False, 3: b""})[0] == OK
+    assert lab.door.moves == [] and alarms(lab) == []
 
 
 def test_malformed_requests_are_a_bad_try_of_their_peer():

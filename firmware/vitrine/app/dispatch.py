@@ -240,6 +240,7 @@ class Channel:
         if action == COURIER_ACTION:
             self._is_courier = True
             shared.attempts.record(record.LOCK_OPERATION, self._link, decision.reason, action, decision)
+            shared.attempts.granted(decision, self._peer)
             return True
         # what could not be proved afterwards is not done; what turns out so is taken back
         missed = shared.evidence.missed
