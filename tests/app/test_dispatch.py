@@ -1,8 +1,7 @@
 """The request path of SPEC.md section 3: what each peer is told, and what is recorded."""
 
 from support.session_lab import Lab, case
-from vitrine.access import reasons
-from vitrine.access.decision import granted
+from vitrine.access import decision, reasons
 from vitrine.access.token import Token
 from vitrine.codec import cbor
 
@@ -401,7 +400,7 @@ def test_a_courier_s_grant_forgets_them_too():
         applied = None
 
         def act(self, *_):
-            return granted(Token(case("valid")[0]), reasons.GRANTED)
+            return decision.granted(Token(case("valid")[0]), reasons.GRANTED)
 
     lab = Lab()
     for _ in range(2):
