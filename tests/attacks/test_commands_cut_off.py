@@ -1,4 +1,4 @@
-"""The power fails while a command is being made durable: afterwards it holds wholly, or not at all, and is no riddle."""
+"""The power fails while a command is made durable: afterwards it holds wholly, or not at all, and is no riddle."""
 
 import asyncio
 
