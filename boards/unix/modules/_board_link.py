@@ -4,3 +4,4 @@ link = None  # the wire to the harness
 setup = {}  # what the harness said at boot: the chip's identity, reset cause, RTC memory
 flash = None  # the flash chip
 is_wifi_active = False
+is_online = True  # whether sockets reach anybody; false once the station was switched on, until it is connected

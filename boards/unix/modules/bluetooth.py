@@ -24,6 +24,7 @@ _IRQ_MTU_EXCHANGED = 21
 
 _ENODEV = 19
 _EINVAL = 22
+_EIO = 5
 _ENOMEM = 12
 _EBUSY = 16
 _ENOTCONN = 128
@@ -91,10 +92,12 @@ class BLE:
         if BLE._instance is None:
             ble = super().__new__(cls)
             ble._active = False
+            ble._is_dead = False
             ble._handler = None
             ble._name = b"MPY ESP32"
             ble._reset()
             link.on("ble", ble._event)
+            link.on("early:ble_dead", ble._die)
             BLE._instance = ble
         return BLE._instance
 
@@ -278,9 +281,15 @@ class BLE:
             value = value[:most]
         link.send(op, {"c": conn_handle, "h": value_handle, "v": value.hex()})
 
+    def _die(self, message):
+        """A fault: whatever is asked of the radio fails."""
+        self._is_dead = message["v"]
+
     def _check_active(self):
         if not self._active:
             raise OSError(_ENODEV)
+        if self._is_dead:
+            raise OSError(_EIO)
 
     def _connection(self, handle):
         if not isinstance(handle, int):

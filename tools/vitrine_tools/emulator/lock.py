@@ -145,6 +145,14 @@ class EmulatedLock(EmulatedBoard):
         """Every BLE connection is lost; both ends see the supervision time-out."""
         self._lock_radio.drop_all()
 
+    def ble_dead(self, is_dead: bool = True) -> None:
+        """The BLE radio does not answer any more; phones see their connections end."""
+        self._lock_radio.is_dead = is_dead
+
+    def wifi_up(self, is_up: bool = True) -> None:
+        """The access point goes, or comes back; `wifi` has other faults."""
+        self.wifi.has_network = is_up
+
     def heap_squeeze(self, free: int) -> None:
         """Leave only so many bytes of heap that are worth having; 0 gives the memory back."""
         self.firmware.send({"e": "squeeze", "free": free})

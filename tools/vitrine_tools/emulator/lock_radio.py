@@ -30,6 +30,7 @@ _CENTRAL_CONNECT, _CENTRAL_DISCONNECT, _GATTS_WRITE, _GATTS_READ_REQUEST = 1, 2,
 _INDICATE_DONE, _MTU_EXCHANGED = 20, 21
 
 _INDICATE_TIMEOUT_STATUS = 13  # BLE_HS_ETIMEOUT
+_EIO = 5
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class LockRadio:
         self._ack_numbers = itertools.count(1)
         self._tasks: set[asyncio.Task] = set()
         self._mtu = 256
+        self._is_dead = False
         self.cut: list[tuple[int, int]] = []  # notifications that did not fit: (bytes, room)
         self._handlers: dict[str, Callable[[dict], None]] = {
             "ble_on": lambda m: self._spawn(self._on(m)),
@@ -134,6 +136,19 @@ class LockRadio:
     @property
     def is_advertising(self) -> bool:
         return self._controller is not None and self._controller.advertiser.enabled
+
+    @property
+    def is_dead(self) -> bool:
+        """A fault: off the air, and whatever is asked of it fails; also after a reset."""
+        return self._is_dead
+
+    @is_dead.setter
+    def is_dead(self, is_dead: bool) -> None:
+        self._is_dead = is_dead
+        self._send({"e": "ble_dead", "v": is_dead})
+        if is_dead and self._controller is not None:
+            self._controller.advertiser.stop()
+            self.drop_all()
 
     def handle(self, message: dict) -> bool:
         """Do what the firmware asks of the radio; False if it is not the radio's business."""
@@ -174,6 +189,9 @@ class LockRadio:
             logger.debug("radio operation failed: %s", task.exception())
 
     async def _on(self, message: dict) -> None:
+        if self._is_dead:
+            self._send({"a": message["q"], "errno": [_EIO]})
+            return
         controller = RadioController(self._name, self._radio, self.address)
         controller.advertiser.is_virtual = self._is_virtual
         self._controller = controller
