@@ -31,7 +31,7 @@ def firmware(tmp_path):
             "from machine import Pin\nfrom vitrine.door.states import OPEN\nfrom vitrine.door import states\n\n\n"
             "def make(number, mode=Pin.OUT):\n    return Pin(number, mode)\n"
         ),
-        "vitrine/drivers/clock.py": "if TYPE_CHECKING:\n    from machine import RTC\n",
+        "vitrine/drivers/clock.py": "if _TYPE_CHECKING:\n    from machine import RTC\n",
         "vitrine/links/ble.py": "import aioble\nfrom vitrine.app import lock\n",
     }
     for name, text in files.items():

@@ -10,8 +10,8 @@ from micropython import const
 from ..crypto.hmac256 import constant_time_equal, hmac_sha256
 from .ticks import ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
 _MAX_AGE_MS = const(300_000)

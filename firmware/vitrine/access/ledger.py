@@ -9,8 +9,8 @@ from micropython import const
 from ..codec import checksum
 from .ledger_pages import END, ENTRY, KEY, PAGE_ENTRIES, SECTORS, LedgerError, Pages, compare, rank_of
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .ledger_pages import BlockDevice

@@ -9,8 +9,8 @@ from micropython import const
 
 from ..codec import checksum
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Protocol
 

@@ -8,8 +8,8 @@ from micropython import const
 
 from .ticks import ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .token import Token

@@ -10,8 +10,8 @@ from .schedule import Zone
 from .scopes import parse_scopes
 from .token import KID_SIZE
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 MAX_SIZE = const(1900)

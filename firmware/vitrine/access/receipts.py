@@ -11,8 +11,8 @@ from . import reasons
 from .revocation import StoreError
 from .ticks import ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Protocol
 
     from .freshness import Freshness

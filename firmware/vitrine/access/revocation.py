@@ -12,8 +12,8 @@ from ..codec import cbor
 from . import reasons
 from .ledger import REVOKED, LedgerError
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any, Protocol
 
     from .token import Token

@@ -9,8 +9,8 @@ from micropython import const
 
 from ..codec import cbor
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     Rule = tuple[int, int, int, int, int]  # kind, month or day, week, weekday, second of the day

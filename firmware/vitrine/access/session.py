@@ -12,8 +12,8 @@ from .decision import accepted, denied
 from .ticks import ticks_diff
 from .token import Token, TokenError
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
     from .decision import Decision

@@ -12,8 +12,8 @@ from .revocation import parse_entries
 from .schedule import parse_windows
 from .scopes import parse_scopes
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 MAX_SIZE = const(512)

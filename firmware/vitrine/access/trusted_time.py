@@ -11,7 +11,7 @@ import struct
 
 from micropython import const
 
-TYPE_CHECKING = const(0)
+_TYPE_CHECKING = const(0)
 
 UNTRUSTED = const(0)
 TRUSTED = const(1)

@@ -10,8 +10,8 @@ from micropython import const
 from .ledger import SPENT
 from .ledger_pages import LedgerError
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .ledger import Ledger
 
 

@@ -9,8 +9,8 @@ from micropython import const
 from vitrine.access import reasons
 from vitrine.audit import record
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
     from vitrine.access.decision import Decision

@@ -16,8 +16,8 @@ from vitrine.codec import cbor
 
 from .attempts import SOURCE_REMOTE, Attempts
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 _PROTOCOL_VERSION = const(1)

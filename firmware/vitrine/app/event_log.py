@@ -10,8 +10,8 @@ from micropython import const
 from vitrine.audit.record import DETAIL, DETAIL_MAX, FAULT, KIND, TIME, TIME_STATE
 from vitrine.codec import cbor
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 

@@ -14,8 +14,8 @@ from vitrine.audit import faults
 from vitrine.audit.outbox import Outbox
 from vitrine.audit.record import COUNT, DETAIL, DETAIL_MAX, FAULT, RecordError
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
     from vitrine.audit.journal import Journal

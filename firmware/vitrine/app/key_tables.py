@@ -17,8 +17,8 @@ from vitrine.crypto import comb
 from vitrine.crypto.ed25519 import PublicKey, verdict
 from vitrine.crypto.scalar import comb_size
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 

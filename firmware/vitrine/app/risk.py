@@ -11,8 +11,8 @@ from micropython import const
 
 from vitrine.audit import record as fields
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 

@@ -12,8 +12,8 @@ from vitrine.access.schedule import parse_windows
 
 from .sequenced_blob import SequencedBlob, pairs
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 

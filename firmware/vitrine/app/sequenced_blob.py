@@ -9,8 +9,8 @@ from micropython import const
 from vitrine.access.reasons import COMMAND_MALFORMED, FAULT, GRANTED, SEQUENCE_STALE
 from vitrine.codec import cbor
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Store(Protocol):
@@ -30,15 +30,14 @@ _U32 = const(0xFFFFFFFF)
 class SequencedBlob:
     """sequence: of what is in force. is_sound: False if what the store held is missing or malformed."""
 
-    if TYPE_CHECKING:
+    if _TYPE_CHECKING:
 
         def _read(self, record: "dict[Any, Any]") -> "tuple[Any, ...]":
             """Return what `_hold` takes; raise ValueError or KeyError if `record` is not as SPEC.md has it."""
-            ...
+            raise NotImplementedError
 
         def _hold(self, state: "tuple[Any, ...]") -> None:
             """Put what `_read` returned in force."""
-            ...
 
     def __init__(self, store: "Store", fallback: "dict[int, Any]") -> None:
         """Take up what is in `store`; if that cannot be, `fallback`: a record, but for its sequence."""

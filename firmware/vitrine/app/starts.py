@@ -7,8 +7,8 @@ from micropython import const
 
 from vitrine.door.ticks import ticks_add, ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Protocol
 
     from .event_log import EventLog

@@ -12,8 +12,8 @@ from micropython import const
 from vitrine.audit.record import DETAIL, DETAIL_MAX, FAULT
 from vitrine.door.ticks import ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Protocol
 

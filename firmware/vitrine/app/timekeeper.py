@@ -13,8 +13,8 @@ from vitrine.access.trusted_time import COASTING, TRUSTED, UNTRUSTED, merge, sta
 from vitrine.audit.record import DETAIL, ERROR_BOUND, FAULT, SINCE, TIME_CHANGE
 from vitrine.door.ticks import ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
     from vitrine.access.freshness import Freshness

@@ -17,8 +17,8 @@ from .state import State
 from .tails import NO_HEAD, Found
 from .walk import Merge, Walk, frame
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any, Protocol
 
     from .sectors import BlockDevice

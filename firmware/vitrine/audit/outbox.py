@@ -10,8 +10,8 @@ from vitrine.codec import cbor
 
 from .faults import JournalError
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .journal import Journal
 
 _VERSION = const(1)

@@ -8,8 +8,8 @@ from micropython import const
 from .record import CLASSES, KEPT, REFUSED, ROUTINE
 from .walk import Walk
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .sectors import Sectors
     from .state import State
     from .tails import Tail

@@ -12,8 +12,8 @@ from micropython import const
 from ..codec import checksum
 from . import faults
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Protocol
 
     Bytes = bytes | bytearray | memoryview

@@ -12,8 +12,8 @@ from ..codec import checksum
 from .seal import KEY_SIZE, TAG_SIZE, acknowledgement_tag, next_key, wipe
 from .sectors import HEADER, STATE
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .sectors import Sectors
 
 _CELL = const(32)

@@ -7,8 +7,8 @@ from .seal import TAG_SIZE, next_head
 from .sectors import HEADER
 from .walk import Walk, size_in_flash
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .sectors import Sectors
 
 NO_HEAD = bytes(32)

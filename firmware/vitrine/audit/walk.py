@@ -7,8 +7,8 @@ from .record import CLASSES, MAX_BODY
 from .seal import TAG_SIZE
 from .sectors import HEADER
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .sectors import Sectors
 
 _FRAME = const(26)  # length, number, tag and CRC around a body

@@ -7,8 +7,8 @@ Source: RFC 8949 sections 3 and 4.2.1, narrowed by the preamble of SPEC.md. A va
 
 from micropython import const
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any, TypeGuard
 
 MAX_DEPTH = const(8)  # arrays and maps in each other; more would let a peer choose how deep our stack goes

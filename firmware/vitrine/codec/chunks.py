@@ -5,8 +5,8 @@ A chunk is one header byte and at least one byte of the message. Header: bit 7 =
 
 from micropython import const
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ATT_HEADER_SIZE = const(3)  # opcode and handle, in every write and notification

@@ -7,8 +7,8 @@ from micropython import const
 
 from . import cbor
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 _ALG = const(1)  # header labels, RFC 9052 section 3.1

@@ -13,8 +13,8 @@ from .engine import edwards as engine
 from .lattice import inverse
 from .scalar import BASE_TEETH, comb_bits, comb_columns, comb_size
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Iterator
 
 _GROUP = const(8)  # entries that share one inversion: time against memory

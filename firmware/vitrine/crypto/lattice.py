@@ -9,8 +9,8 @@ from micropython import const
 
 from .curve import EIGHT_ORDER, P
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
     Native = Callable[[int, int, int], tuple[int, int, int, int]]

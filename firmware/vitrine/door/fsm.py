@@ -50,8 +50,8 @@ from micropython import const
 from . import states
 from .ticks import ticks_add, ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .settings import Settings
 
     Action = tuple[int, ...]

@@ -6,8 +6,8 @@ from micropython import const
 
 from .settings_table import NAMES, ROWS
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
     from .settings_table import Fields

@@ -13,8 +13,8 @@ from micropython import const
 from vitrine.access.trusted_time import COASTING, JUMP_MS, TRUSTED, UNTRUSTED, Mark, decode_mark, slip_ms
 from vitrine.door.ticks import ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 

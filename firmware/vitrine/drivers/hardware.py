@@ -8,8 +8,8 @@ from .inputs import Inputs
 from .sensors import Sensors
 from .strike import Strike
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 

@@ -12,8 +12,8 @@ from vitrine.door.ticks import ticks_diff
 
 from .contacts import Contact
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 

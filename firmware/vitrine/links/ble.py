@@ -19,8 +19,8 @@ from vitrine.codec import chunks
 
 from .ble_connections import guard
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from vitrine.app.dispatch import Channel, Dispatch
 
 _SERVICE_UUID = const("b5a30001-7b1f-4e5d-9c41-76697472696e")

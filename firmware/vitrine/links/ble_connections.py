@@ -8,8 +8,8 @@ Here only the entry of a phone that has gone is deleted. The stand-in has no suc
 import aioble
 from micropython import const
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 _IRQ_CENTRAL_DISCONNECT = const(2)

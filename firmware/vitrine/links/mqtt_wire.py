@@ -12,8 +12,8 @@ import time
 
 from micropython import const
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 READ_MAX = const(704)  # the payload of a command: nothing that we hear is longer

@@ -11,8 +11,8 @@ import struct
 
 from micropython import const
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
 KISS = const(-1)  # the server does not want to be asked
