@@ -1,14 +1,12 @@
 """Discovery messages against Home Assistant's fields, templates against every state, and new records as events."""
 
-import contextlib
 import json
 import time
 
-import jinja2
 import pytest
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from support.homeassistant_cases import CASES, ENTITIES, UNKNOWN
+from support.homeassistant import UNKNOWN, render
+from support.homeassistant_cases import CASES, ENTITIES
 from support.paths import ROOT
 from vitrine_tools import cbor, protocol
 from vitrine_tools.audit import records
@@ -165,12 +163,3 @@ def test_a_database_that_is_gone_is_told_as_trouble(store):
 
 def test_every_kind_of_record_is_an_event_type():
     assert discovery.message(LOCK)["components"]["event"]["event_types"] == list(records.KINDS.values())
-
-
-def render(template, payload):
-    """As Home Assistant does: value always, value_json where the payload is JSON."""
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.Undefined)
-    variables = {"value": payload}
-    with contextlib.suppress(ValueError):
-        variables["value_json"] = json.loads(payload)
-    return environment.from_string(template).render(variables).strip()
