@@ -73,11 +73,33 @@ async def test_a_sequence_nobody_asked_for_is_raised_once():
     answer = await carry_out(air, ISSUER, lockdown())
     assert (answer.reason_name, answer.sequence) == ("SequenceStale", NOW_S + 2)
     # one who says that it is far ahead gets no signature for that
-    lock.scenario.sequence = NOW_S + 86_400
+    lock.scenario.sequence = NOW_S + 10
     before = len(lock.seen)
     assert (await carry_out(air, ISSUER, lockdown(), is_sequence_free=True)).reason == Reason.SequenceStale
     assert len(lock.seen) == before + 1
     assert commanding.next_sequence() >= NOW_S and commanding.next_sequence(2**31) == 2**31 + 1
+
+
+async def test_no_broker_gets_a_command_that_it_could_bring_after_the_next_ones():
+    kept = []
+
+    class Liar(Air):
+        """Has every command signed again with a sequence as high as can be had, and brings it when it likes."""
+
+        async def send(self, envelope):
+            kept.append(envelope)
+            return Answer(Reason.SequenceStale, envelope.command.sequence + self.ahead)
+
+    lock = FirmwareLock()
+    for ahead in (0, 1, 9, 10, 60, 3600, 86_399):
+        liar = Liar(lock)
+        liar.ahead = ahead
+        await carry_out(liar, ISSUER, lockdown(body={2: False}), is_sequence_free=True)
+    # somebody locks down a quarter of a minute later
+    assert (await carry_out(Air(lock), ISSUER, lockdown(sequence=NOW_S + 15), is_sequence_free=True)).is_done
+    for envelope in kept:
+        assert lock.commands.execute(envelope.data, 3).reason == Reason.SequenceStale
+    assert len(kept) == 10 and lock.scenario.applied == [({2: True}, NOW_S + 15)]
 
 
 def test_a_clock_that_cannot_be_right_tells_no_time():

@@ -22,7 +22,7 @@ RELEASED_S: Final = 1_767_225_600  # 2026-01-01: a clock that shows less than th
 LATEST_S: Final = 3_345_148_800  # 2076-01-01: one that shows more as well, and locks never go back
 _HEADER_CONTENT_TYPE = 3
 _NUMBER, _AUD, _ID, _SEQUENCE, _EXP, _CNONCE, _BODY = range(1, 8)
-_A_DAY_S = 86_400
+_RAISED_S = 10  # by so much a sequence is raised on the word of a lock that nobody has proved
 _HEX = re.compile(r"(?:[0-9a-f]{2}){8,16}")
 
 
@@ -239,7 +239,8 @@ async def carry_out(
     """Sign `command` for the lock, send it, and return the answer.
 
     is_sequence_free: nobody asked for this very sequence. If the lock has it already, from the same second or a clock
-    that is ahead by up to a day, the command is sent once more with the next one.
+    that is a little ahead, the command is sent once more with the next one. Not from one far ahead: who only says so,
+    a broker or a false lock, could keep that command, and bring it after the next ones while it is good.
     """
     answer = await carrier.send(sign(await carrier.bound(command), issuer))
     if (
@@ -247,7 +248,7 @@ async def carry_out(
         and answer.reason == Reason.SequenceStale
         and command.sequence is not None
         and answer.sequence is not None
-        and command.sequence <= answer.sequence < command.sequence + _A_DAY_S
+        and command.sequence <= answer.sequence < command.sequence + _RAISED_S
     ):
         # with an id of its own: what is heard of the first one must not be taken for its answer
         again = replace(command, sequence=answer.sequence + 1, id=secrets.token_bytes(8))
