@@ -81,7 +81,8 @@ class ADC:
     ATTN_11DB = 3
 
     def __init__(self, pin, *, atten):
-        assert pin.number in range(32, 40), "ADC2 belongs to the radio"
+        if pin.number not in range(32, 40):
+            raise ValueError("invalid pin")
         assert atten == self.ATTN_11DB and pin.number not in Chip.now.handlers, "an analog pin raises no interrupts"
         self.number = pin.number
 

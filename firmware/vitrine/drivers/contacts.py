@@ -101,15 +101,20 @@ class Line(_Debounced):
     """A switch with end-of-line resistors, read as a voltage.
 
     bands: millivolts below which it is shorted, closed, open; at or above the last it is cut. A converter that does not
-    answer is a line that nobody sees: cut.
+    answer, or a pin that has none, is a line that nobody sees: cut. It must not keep the lock from starting.
     """
 
     def __init__(self, pin: Pin, debounce_ms: int, bands: "Bands") -> None:
         self.bands = bands
-        self._adc = ADC(pin, atten=ADC.ATTN_11DB)
+        try:
+            self._adc = ADC(pin, atten=ADC.ATTN_11DB)
+        except (ValueError, OSError):
+            self._adc = None
         super().__init__(debounce_ms)
 
     def _read(self) -> int:
+        if self._adc is None:
+            return SWITCH_CUT
         try:
             mv = self._adc.read_uv() // 1000
         except OSError:
