@@ -80,7 +80,7 @@ def test_the_longest_lock_out_is_no_shorter_than_the_first():
 
 def test_settling_outlasts_debouncing():
     assert Settings().settle_ms == 400
-    assert Settings({3: 100, 7: 200}).settle_ms == 300
+    assert Settings({3: 100, 7: 160}).settle_ms == 260
 
 
 def test_differences_are_named_with_their_new_value():

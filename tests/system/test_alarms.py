@@ -48,7 +48,7 @@ async def test_a_day_of_openings_raises_nothing(store, line):
 
 
 @pytest.mark.parametrize("line", ["contact", "eol"])
-@pytest.mark.parametrize("debounce_ms", [5, 30, 200])
+@pytest.mark.parametrize("debounce_ms", [5, 30, 160])
 async def test_forced_open_within_250_ms(store, line, debounce_ms):
     door = {"dps_mode": int(line == "eol"), "debounce_ms": debounce_ms}
     delays = []

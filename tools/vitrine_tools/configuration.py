@@ -94,7 +94,7 @@ class Settings(BaseModel):
     ajar_ms: int = _setting(4, 30000, 5000, 3600000, since=1)
     pull_ms: int = _setting(5, 150, 20, 1000, "full power to pull the bolt in", since=1)
     hold_duty_pct: int = _setting(6, 40, 10, 100, "below it most coils let go", since=1)
-    debounce_ms: int = _setting(7, 30, 5, 200, "forced open must be seen within 250 ms", since=1)
+    debounce_ms: int = _setting(7, 30, 5, 160, "forced open must be seen within 250 ms, flash being erased", since=1)
     advertise_ms: int = _setting(
         8, 100, 20, 1000, "a phone finds the lock after one interval on average; each halving costs a battery", since=1
     )

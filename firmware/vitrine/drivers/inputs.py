@@ -5,7 +5,7 @@ closed one; with end-of-line resistors (dps_mode 1) a cut line and a shorted one
 `door_closed` and `rex_pressed` knows nothing of polarity.
 
 An interrupt only leaves a mark and wakes the reader; the levels are read again without one, so that a lost edge is made
-good, debouncing included, within 200 ms. An analog line has no interrupt and lives on the reading again.
+good, debouncing included, within 140 ms. An analog line has no interrupt and lives on the reading again.
 """
 
 import asyncio
