@@ -73,7 +73,8 @@ def build():
     supervisor = Supervisor(watchdog, events, machine.reset, ticks_ms)
     is_busy = dispatch.is_busy
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
-    supervisor.add("ble", ble.run, RESTART, VOTE_MS)
+    # it may have to be restarted for ever, each 30 s: a dead radio leaves the lock to Wi-Fi
+    supervisor.add("ble", ble.run, RESTART, 2 * VOTE_MS)
     supervisor.add("evidence", lambda vote: evidence.run(vote, is_busy), RESTART, VOTE_MS)
     supervisor.add("judgement", lambda vote: judgement.run(vote, is_busy), RESTART, VOTE_MS)
     supervisor.add("time", lambda vote: timekeeper.run(vote, is_busy), RESTART, VOTE_MS)
@@ -94,6 +95,16 @@ def build():
             sync = Sync(outbox, link, events, door, clock, random_bytes, judgement.commands, freshness, scenario)
             events.add_sink(sync.wake)
             supervisor.add("sync", lambda vote: sync.run(vote, is_busy), RESTART)
+    network = blob("network").load()
+    if network is not None:
+        from vitrine.links.network_settings import take
+
+        network = take(network, events)
+    if network:
+        from vitrine.links.wifi import WifiLink
+
+        wifi = WifiLink(network, identity.lock_id, events, clock, random_bytes, is_busy)
+        supervisor.add("wifi", wifi.run, RESTART)
     return supervisor
 
 

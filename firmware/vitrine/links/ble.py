@@ -103,6 +103,7 @@ class BleLink:
 
     async def run(self, vote) -> None:
         """Serve for ever; raises OSError or what else ends it when the radio fails, and can then be run again."""
+        vote()  # a radio that is dead must not take the lock down: over Wi-Fi it still opens
         request, answer = self._start()
         receiver = asyncio.create_task(self._receive(request))
         try:
