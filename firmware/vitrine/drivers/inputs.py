@@ -15,8 +15,8 @@ from micropython import const
 
 from .contacts import Contact, Line
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         dps_open_mv: int
 
 
-_SEEN_WITHIN_MS = const(200)
+# An opening must be told within 250 ms (SPEC.md 7.2), although the flash may be erased meanwhile: 45 ms each, during
+# which nothing runs, before it is first seen and again when it is debounced.
+_SEEN_WITHIN_MS = const(140)
 _REREAD_MIN_MS = const(20)
 
 
