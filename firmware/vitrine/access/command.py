@@ -8,8 +8,8 @@ from micropython import const
 from ..codec import cbor, cose
 from .token import KID_SIZE, read_audiences, read_bytes, read_whole
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 MAX_SIZE = const(704)

@@ -8,8 +8,8 @@ from micropython import const
 
 from . import reasons
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from .token import Token
 
 GRANT = const(0x1A6C53B9)

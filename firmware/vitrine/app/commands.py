@@ -14,8 +14,8 @@ from vitrine.audit import record as r
 from vitrine.codec import cbor
 from vitrine.crypto.ed25519 import DENY, GRANT
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 

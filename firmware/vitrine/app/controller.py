@@ -18,8 +18,8 @@ from vitrine.door import fsm, states
 from vitrine.door.monitor import Monitor, Seen, blocking_mask
 from vitrine.door.ticks import ticks_add, ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 

@@ -21,8 +21,8 @@ from vitrine.audit.record import DETAIL, FAULT
 from .commands import Commands
 from .risk import Risk
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 

@@ -15,8 +15,8 @@ from vitrine.audit import record
 from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, SET_BACK
 from vitrine.door.ticks import ticks_add, ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
     from vitrine.audit.outbox import Outbox

@@ -22,8 +22,8 @@ from vitrine.app.sync import COMMAND, DOWN, RECEIVED, RETAINED, SENT, UP
 
 from .mqtt_wire import Wire, WireError
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
     from .mqtt_settings import MqttSettings
