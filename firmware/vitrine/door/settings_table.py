@@ -6,8 +6,8 @@ stay in flash.
 
 from micropython import const
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
 
     class Fields:
         """What setattr makes of NAMES."""
