@@ -4,20 +4,30 @@ Standard input: JSON {"messages": [discovery message], "cases": [[payload, {comp
 for each thing that is wrong. Started by homeassistant_env.py.
 """
 
+import asyncio
 import importlib
 import json
 import sys
+import tempfile
 
 import voluptuous as vol
 from homeassistant.components.mqtt.models import MqttValueTemplate
 from homeassistant.components.mqtt.schemas import DEVICE_DISCOVERY_SCHEMA, MQTT_ENTITY_COMMON_SCHEMA
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers.template import Template
 
 _SHARED = ("platform",)
 
 
-def main() -> int:
+async def main() -> int:
     given = json.load(sys.stdin)
+    with tempfile.TemporaryDirectory() as folder:
+        HomeAssistant(folder)  # its templates ask for one that is running; nothing of it is started
+        return judge(given)
+
+
+def judge(given: dict) -> int:
+    """Print what is wrong; return the exit status."""
     wrong = []
     for message in given["messages"]:
         try:
@@ -63,4 +73,4 @@ if __name__ == "__main__":
         MQTT_ENTITY_COMMON_SCHEMA({"no_such_field": 1})
         sys.exit("this Home Assistant lets everything pass")
     except vol.Invalid:
-        sys.exit(main())
+        sys.exit(asyncio.run(main()))
