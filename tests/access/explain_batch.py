@@ -122,7 +122,7 @@ def decide(case):
     )
     rules.lockouts.key_wait_s(bytes(32), NOW_MS)  # lets the time that was left run from now on
     for token, action, ago_ms in case["noted"]:
-        rules.persons.note(Token(bytes.fromhex(token)), action, NOW_MS - ago_ms)
+        rules.persons.note(Token(bytes.fromhex(token)), action, NOW_MS - ago_ms, True)
     data = bytes.fromhex(case["token"])
     if case["received_ms_ago"] is not None:
         receive(policy, rules, data, case["received_ms_ago"], case["used"])

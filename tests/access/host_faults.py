@@ -187,7 +187,7 @@ PATH = [
     (Policy, "_judge", 0),
     (Policy, "_check_act", 6),
     (Policy, "_check_uv", 1),
-    (Policy, "_join", 4),
+    (Policy, "_join", 6),
     (Policy, "_wanted", 1),
     (Policy, "_spend", 4),
     (Policy, "_has_uses", 2),

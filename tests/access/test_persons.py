@@ -193,6 +193,14 @@ def test_nothing_is_spent_if_one_has_none_left():
     assert ask(lab, person(2)).reason == reasons.FAULT
 
 
+def test_whose_user_was_not_verified_does_not_count_once_the_fixture_asks_for_it():
+    lab = Lab()
+    ask(lab, person(1))
+    lab.settings.uv_required = 1
+    assert counts(ask(lab, person(2), uv=True)) == (1, 2)
+    assert is_grant(ask(lab, person(3), uv=True))
+
+
 def test_whoever_has_no_use_left_costs_nobody_their_asking():
     lab = Lab()
     lab.uses.spent[Token(person(2)[0]).kid, b"token 02"] = 1

@@ -21,21 +21,25 @@ class Persons:
     """The tokens of those who have asked and await others, of all links."""
 
     def __init__(self) -> None:
-        self._noted: "list[tuple[Token, int, int]]" = []  # token, action, ticks; oldest first, no person twice
+        self._noted: "list[tuple[Token, int, int, bool]]" = []  # with action, ticks, uv; oldest first, no person twice
 
-    def note(self, token: "Token", action: int, now_ms: int) -> None:
+    def note(self, token: "Token", action: int, now_ms: int, uv: bool = False) -> None:
         """Note the authentic holder of `token`, who asks for `action`; what they asked before is forgotten."""
         if token.sub is None:
             return
         self._noted = [entry for entry in self._noted if _differ(entry[0], token)]
-        self._noted.append((token, action, now_ms))
+        self._noted.append((token, action, now_ms, uv))
         if len(self._noted) > _MAX_NOTED:
             self._noted.pop(0)
 
     def others(self, token: "Token", action: int, now_ms: int, window_ms: int) -> "list[Token]":
         """Return the tokens of the other persons who asked for `action` within `window_ms`, each person once."""
         self.tend(now_ms, window_ms)
-        return [noted for noted, wanted, _ in self._noted if wanted == action and _differ(noted, token)]
+        return [noted for noted, wanted, _, _ in self._noted if wanted == action and _differ(noted, token)]
+
+    def was_verified(self, token: "Token") -> bool:
+        """Return the uv with which the holder of `token`, one of `others`, has asked."""
+        return any(entry[0] is token and entry[3] is True for entry in self._noted)
 
     def forget(self, tokens: "Iterable[Token]") -> None:
         """Forget the holders of `tokens`: their asking has been answered."""

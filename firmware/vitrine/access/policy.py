@@ -180,8 +180,8 @@ class Policy:
                 others = [
                     other
                     for other in persons.others(token, action, now_ms, window_ms)
-                    # whether their users were verified was judged when they asked
-                    if self._judge(other, action, True, 0, instant, now_ms) == reasons.GRANTED and self._has_uses(other)
+                    if self._judge(other, action, persons.was_verified(other), 0, instant, now_ms) == reasons.GRANTED
+                    and self._has_uses(other)
                 ]
                 # a token that wants more persons than this one takes part only where so many do
                 for other in sorted(others, key=_persons):
@@ -190,7 +190,7 @@ class Policy:
                         wanted = max(wanted, other.persons)
             reason = self._judge(token, action, uv, score, instant, now_ms)
             for other in joined[1:]:
-                reason = reason or self._judge(other, action, True, 0, instant, now_ms)
+                reason = reason or self._judge(other, action, persons.was_verified(other), 0, instant, now_ms)
             if len(joined) < wanted:
                 reason = reason or reasons.PERSONS_REQUIRED
             if self._rules.can_prove() is not True:
@@ -204,7 +204,7 @@ class Policy:
         decision.wanted = max(wanted, self._wanted(token, action, score))
         decision.is_duress = any(one.is_duress for one in joined)
         if reason == reasons.PERSONS_REQUIRED:
-            persons.note(token, action, now_ms)
+            persons.note(token, action, now_ms, uv)
         elif reason == reasons.GRANTED:  # whoever has no use left, or meets a fault, costs nobody their asking
             persons.forget(joined)
         return decision
