@@ -89,7 +89,7 @@ def build():
         from vitrine.links.mqtt_settings import open_link
         from vitrine.links.sntp import Sntp
 
-        link = open_link(broker, identity.lock_id, events)
+        link = open_link(broker, identity.lock_id, events, identity.provision.groups)
         if link:
             supervisor.add("sntp", Sntp(clock, random_bytes, timekeeper.hint).run, RESTART)
             sync = Sync(outbox, link, events, door, clock, random_bytes, judgement.commands, freshness, scenario)

@@ -10,7 +10,7 @@ from vitrine.app.commands import Commands
 from vitrine.crypto import ed25519
 
 BODIES = ((1, 1_800_000_000), (2, {1: 0, 2: [[1, b"identity", 0]]}), (3, {2: {}}), (4, {2: True}), (4, {2: False}))
-PATH = [(Commands, "execute", 2), (Commands, "_decide", 6), (Commands, "_judge", 9), (Commands, "_carry_out", 7)]
+PATH = [(Commands, "execute", 2), (Commands, "_decide", 6), (Commands, "_judge", 10), (Commands, "_carry_out", 9)]
 
 
 def forged():

@@ -127,6 +127,7 @@ class FickleDecision:
         self.persons = self.wanted = 1
         self.others = []
         self.score, self.is_duress = 0, False
+        self.command = self.sequence = None
 
     @property
     def verdict(self):

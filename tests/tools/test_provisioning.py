@@ -224,7 +224,7 @@ def test_the_first_blobs_are_what_the_lock_reads(record):
             return blobs[self.name]
 
     blobs = provisioning.initial_blobs(record.to_bytes())
-    assert set(blobs) == {"configuration", "scenario", "revocations", "receipts", "lockout"}
+    assert set(blobs) == {"configuration", "scenario", "revocations", "receipts", "operations", "lockout"}
     assert blobs["lockout"] == device_lockout.empty()
     assert (blobs["configuration"], blobs["scenario"]) == (device_configuration.empty(), device_scenario.empty())
     pinned = device_parse(record.to_bytes())

@@ -17,6 +17,7 @@ MAX_REVOCATIONS: Final = 256
 MAX_LIFETIME_S: Final = 0xFFFFFFFF
 NO_LOCKOUTS: Final = bytes.fromhex("010058c223be")  # SPEC.md 3.5
 _MAX_ISSUERS_KEPT: Final = 12  # so many fit in 256 bytes; at most 4 are pinned
+PER_ISSUER: Final = {"revocations": 2, "operations": 1}  # blobs, and how many numbers, 0 at first, come after a kid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +96,27 @@ def initial_blobs(provision_blob: bytes) -> dict[str, bytes]:
     contents = {
         "configuration": INITIAL,
         "scenario": INITIAL_SCENARIO,
-        "revocations": [[kid, 0, 0] for kid in kids],
         "receipts": [],
-    }
+    } | {name: [[kid, *[0] * numbers] for kid in kids] for name, numbers in PER_ISSUER.items()}
     return {"lockout": NO_LOCKOUTS} | {name: cbor.encode(content) for name, content in contents.items()}
 
 
-def renewed_revocations(present: bytes, provision_blob: bytes) -> bytes:
-    """Return the blob `revocations` for a lock that has `present` and gets another provisioning record.
+def renewed(name: str, present: bytes, provision_blob: bytes) -> bytes:
+    """Return the blob `name`, of PER_ISSUER, for a lock that has `present` and gets another provisioning record.
 
     What is in it stays, also of issuers that are pinned no more, as they may come back; who is new comes in with
-    nothing revoked. One that no lock could read stays as it is: it does not say what was revoked.
+    nothing revoked or done. One that no lock could read stays as it is: it does not say what was.
     """
+    new = [0] * PER_ISSUER[name]
     try:
-        known = {kid: [kid, sequence, before] for kid, sequence, before in cbor.decode(present, MAX_REVOCATIONS)}
+        entries = cbor.decode(present, MAX_REVOCATIONS)
+        known = {kid: [kid, *numbers] for kid, *numbers in entries if len(numbers) == len(new)}
+        if len(known) != len(entries):
+            return present
     except (TypeError, ValueError):  # CborError among them
         return present
     pinned = [issuer.public_key.kid for issuer in parse(provision_blob).issuers]
-    entries = [known.pop(kid, [kid, 0, 0]) for kid in pinned]
+    entries = [known.pop(kid, [kid, *new]) for kid in pinned]
     return cbor.encode((entries + list(known.values()))[:_MAX_ISSUERS_KEPT])
 
 

@@ -18,6 +18,9 @@ TIME = const(1)
 REVOKE = const(2)
 CONFIGURE = const(3)
 SCENARIO = const(4)
+OPERATE = const(5)
+IDENTIFY = const(6)
+AUDIT = const(7)
 
 _CONTENT_TYPE = const(3)  # RFC 9052 section 3.1; what makes no token a command, and no command a token
 _COMMAND_TYPE = const("vitrine/command")

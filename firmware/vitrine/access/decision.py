@@ -29,7 +29,7 @@ class Decision:
 
     score, rule: what the risk rules gave it (SPEC.md 12). persons of wanted holders have asked; others: the sub of each
     but the one of token. wait_s: seconds of a lock-out that are left. is_duress: one of those who open it is under
-    duress.
+    duress. command, sequence: of the command that it is about, in place of a holder's act (SPEC.md 11.3), or None.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class Decision:
         self.others: "list[bytes | None]" = []
         self.wait_s = 0
         self.is_duress = False
+        self.command: "bytes | None" = None
+        self.sequence: "int | None" = None
 
 
 def granted(token: "Token", reason: int) -> Decision:

@@ -7,9 +7,19 @@ signature was verified, and that verdict is asked twice, by different operations
 from micropython import const
 
 from vitrine.access import reasons
-from vitrine.access.command import CONFIGURE, REVOKE, SCENARIO, TIME, Command, CommandError
+from vitrine.access.command import (
+    AUDIT,
+    CONFIGURE,
+    IDENTIFY,
+    OPERATE,
+    REVOKE,
+    SCENARIO,
+    TIME,
+    Command,
+    CommandError,
+)
 from vitrine.access.revocation import StoreError, parse_entries
-from vitrine.access.scopes import ADMIN
+from vitrine.access.scopes import ADMIN, COURIER, HOLD, UNLOCK
 from vitrine.audit import record as r
 from vitrine.codec import cbor
 from vitrine.crypto.ed25519 import DENY, GRANT
@@ -23,10 +33,13 @@ if _TYPE_CHECKING:
     from vitrine.access.revocation import Revocations
 
     from .evidence import Evidence
+    from .operations import Operations
 
 _ALL_BITS = const(0x3FFFFFFF)
 _TIME_KNOWN = const((1, 2))  # trusted, coasting
-_NAMES = const(("time", "revoke", "configure", "scenario"))
+_NAMES = const(("time", "revoke", "configure", "scenario", "operate", "identify", "audit"))
+_HOLD = const(128)  # an action
+_SHORT_S = const(300)  # an operation ends within this time
 
 _PREVIOUS = const(1)  # of a body of revoke, SPEC.md 11.2
 _ENTRIES = const(2)
@@ -38,7 +51,7 @@ class Result:
     """What came of a command.
 
     reason: SPEC.md 3.1. is_authentic: an issuer signed it; nobody else is told anything. id: the command's, or None.
-    sequence: the lock's now, or None where the command has none.
+    sequence: the lock's now, or None where the command has none. number: of access.command, or None.
     """
 
     def __init__(self) -> None:
@@ -46,6 +59,7 @@ class Result:
         self.is_authentic = False
         self.id: "bytes | None" = None
         self.sequence: "int | None" = None
+        self.number: "int | None" = None
 
     @property
     def is_done(self) -> bool:
@@ -83,6 +97,7 @@ class Commands:
         configuration,
         scenario,
         evidence: "Evidence",
+        operations: "Operations | None" = None,
     ) -> None:
         self._addresses = [provision.lock_id] + provision.groups
         self._issuers = provision.issuers
@@ -94,6 +109,8 @@ class Commands:
         self._configuration = configuration
         self._scenario = scenario
         self._evidence = evidence
+        self._operations = operations
+        self._last = SCENARIO if operations is None else AUDIT
 
     def execute(self, envelope: bytes, link: int) -> Result:
         """Judge `envelope`, any bytes that came over `link` (SPEC.md section 7, field 18), and do what it says.
@@ -125,11 +142,12 @@ class Commands:
             return
 
     def _decide(self, command: Command, result: Result, fields: "dict[int, Any]") -> None:
+        result.number = command.number
         result.id = fields[r.COMMAND] = command.id
         fields[r.KID] = command.kid
         if command.sequence is not None:
             fields[r.SEQUENCE] = command.sequence
-        if TIME <= command.number <= SCENARIO:
+        if TIME <= command.number <= self._last:
             fields[r.DETAIL] = _NAMES[command.number - 1]
         issuer = self._issuer(command.kid)
         if issuer is None:
@@ -152,9 +170,9 @@ class Commands:
     def _judge(self, command: Command, issuer: "Issuer") -> int:
         """Return GRANTED or why not, as far as that can be told without the signature."""
         number = command.number
-        if not TIME <= number <= SCENARIO:
+        if not TIME <= number <= self._last:
             return reasons.COMMAND_UNKNOWN
-        if not issuer.scopes & ADMIN and (number != REVOKE or _issuer_meant(command) != command.kid):
+        if not issuer.scopes & _scopes(command):
             return reasons.SCOPE_NOT_ALLOWED
         now_s, time_state, error_s = self._clock.instant()
         is_time_known = time_state in _TIME_KNOWN
@@ -162,6 +180,8 @@ class Commands:
             return reasons.TIME_UNTRUSTED
         if command.exp is not None and is_time_known and now_s + error_s >= command.exp:
             return reasons.EXPIRED
+        if number >= OPERATE and command.exp is not None and command.exp > now_s + _SHORT_S:
+            return reasons.LIFETIME_EXCEEDED
         if command.cnonce is not None and self._age_ms(command) is None:
             return reasons.FRESHNESS_MISSING
         if command.sequence is None:
@@ -196,10 +216,15 @@ class Commands:
             reason = self._configuration.apply(command.body, command.sequence)
             if reason == reasons.GRANTED:
                 changes = self._configuration.changes(before)
+        elif command.number >= OPERATE and self._operations is not None:
+            reason = self._operations.execute(command, self._issuer(command.kid).scopes, verdict, fields)
+            if command.number == OPERATE:
+                return reason  # the door has put it on record
         else:
             reason = self._scenario.apply(command.body, command.sequence)
         if reason == reasons.GRANTED:
-            self._record(r.CONFIGURATION_CHANGE, fields)
+            # the indicator shows an Identify
+            self._record(r.IDENTIFY if command.number == IDENTIFY else r.CONFIGURATION_CHANGE, fields)
             for key, text in changes:
                 fields[r.COUNT] = key
                 fields[r.DETAIL] = text
@@ -223,6 +248,8 @@ class Commands:
             return self._configuration.sequence
         if command.number == SCENARIO:
             return self._scenario.sequence
+        if command.number >= OPERATE and self._operations is not None:
+            return self._operations.sequence(command.kid)
         if command.number == REVOKE:
             try:
                 return self._revocations.sequence(_issuer_meant(command))
@@ -246,6 +273,18 @@ def _takes_away(command: Command) -> bool:
     if command.number == SCENARIO:
         return cbor.is_map(body) and len(body) == 1 and body.get(_LOCKDOWN) is True
     return command.number == REVOKE
+
+
+def _scopes(command: Command) -> int:
+    """Return the scopes of which the issuer must have one."""
+    number = command.number
+    if number == OPERATE:
+        return HOLD if cbor.is_map(command.body) and command.body.get(1) == _HOLD else UNLOCK
+    if number == IDENTIFY:
+        return UNLOCK
+    if number == AUDIT:
+        return COURIER
+    return -1 if number == REVOKE and _issuer_meant(command) == command.kid else ADMIN
 
 
 def _issuer_meant(command: Command) -> bytes:

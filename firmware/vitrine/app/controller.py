@@ -76,6 +76,7 @@ _BROWNOUT_LOOP = const(134)
 # magnet at the door switch must not push out who opened the door.
 _KEPT_MAX = const(16)
 _KEPT_EVERY_MS = const(600_000)
+_PROPRIETARY_REMOTE = const(2)  # OperationSourceEnum: a command
 
 _EVENT_OF = {states.LOCK: states.LOCK_GRANTED, states.UNLOCK: states.UNLOCK_GRANTED, states.HOLD: states.HOLD_GRANTED}
 
@@ -117,6 +118,7 @@ class Controller:
         self._is_brownout = False
         self._kept: "dict[int, tuple[int, int]]" = {}  # alarm: how many of its records were kept, since when
         self._was_pressed = inputs.rex_pressed
+        self._opener: "Decision | None" = None  # the grant by which the door opened, or may: until it is locked again
         self._seen = Seen()
         self._monitor = Monitor(settings)
         strike.release()
@@ -300,6 +302,8 @@ class Controller:
             elif action[0] == states.RELEASE_STRIKE:
                 self._strike.release()
         self._state = state
+        if decision is not None and event != states.LOCK_GRANTED:
+            self._opener = decision
         for action in actions:
             if action[0] == states.REPORT_OPERATION:
                 self._report_operation(action[1], action[2], decision, link, False)
@@ -307,6 +311,8 @@ class Controller:
                 self._record(record.DOOR_STATE_CHANGE, {record.SOURCE: action[2]})
             elif action[0] == states.RAISE_ALARM:
                 self._report_alarm(action[1], action[2])
+        if self._state.mode == states.LOCKED:
+            self._opener = None
 
     def _may_energise(self, event: int, decision: "Decision | None") -> bool:
         if decision is not None:
@@ -367,6 +373,10 @@ class Controller:
         self._record(record.DOOR_LOCK_ALARM, fields)
 
     def _record(self, kind: int, fields: "dict[int, Any]") -> None:
+        opener = self._opener
+        if kind == record.DOOR_STATE_CHANGE and opener is not None and opener.token is not None:
+            # which camera's clip, sale or person the door's movements belong to
+            fields[record.COMMAND if opener.command else record.CTI] = opener.command or opener.token.cti
         fields[record.LOCK_STATE] = self._state.lock_state
         fields[record.DOOR_STATE] = self._state.door_state
         self._events.record(kind, fields)
@@ -397,6 +407,10 @@ def _describe(fields: "dict[int, Any]", decision: "Decision", link: int) -> None
         (record.CTI, token.cti),
         (record.REF, token.ref),
         (record.KID, token.kid),
+        (record.COMMAND, decision.command),
+        (record.SEQUENCE, decision.sequence),
     ):
-        if value is not None:
+        if value:
             fields[key] = value
+    if decision.command:
+        fields[record.SOURCE] = _PROPRIETARY_REMOTE

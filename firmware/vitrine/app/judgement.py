@@ -19,6 +19,7 @@ from vitrine.access.uses import Uses
 from vitrine.audit.record import DETAIL, FAULT
 
 from .commands import Commands
+from .operations import Operations
 from .risk import Risk
 
 _TYPE_CHECKING = const(0)
@@ -114,13 +115,24 @@ class Judgement:
             lambda: evidence.is_sound,
         )
         self.policy = Policy(provision, verify_issuer, self._rules)
+        operations = Operations(blob("operations"), provision.issuers, self.policy, door, evidence, clock)
         self.commands = Commands(
-            provision, verify_issuer, clock, freshness, timekeeper, revocations, configuration, scenario, evidence
+            provision,
+            verify_issuer,
+            clock,
+            freshness,
+            timekeeper,
+            revocations,
+            configuration,
+            scenario,
+            evidence,
+            operations,
         )
         for name, is_sound in (
             ("configuration", configuration.is_sound),
             ("scenario", scenario.is_sound),
             ("receipts", receipts.is_sound),
+            ("operations", operations.is_sound),
             ("revocations", revocations.is_sound([issuer.kid for issuer in provision.issuers])),
         ):
             if not is_sound:

@@ -11,6 +11,7 @@ from binascii import hexlify
 
 from micropython import const
 
+from vitrine.access.command import AUDIT
 from vitrine.audit import record
 from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, SET_BACK
 from vitrine.door.ticks import ticks_add, ticks_diff
@@ -57,11 +58,12 @@ _ALARM_NAMES = const(
     "LockJammed FrontEsceutcheonRemoved DoorForcedOpen DoorAjar DoorUnattended SwitchCut SwitchShorted StrikeStuck "
     "ExitHeld BatteryLow BrownoutLoop"
 )
-# 0 2 5 8 10 21 27 28 29 30 32 33: what who signed a command can be told (access.reasons)
-_REASONS = b"\x00\x02\x05\x08\x0a\x15\x1b\x1c\x1d\x1e\x20\x21"
+# 0 2 5 6 8 10 12 13 21 23 25 26 27 28 29 30 32 33: what who signed a command can be told (access.reasons)
+_REASONS = b"\x00\x02\x05\x06\x08\x0a\x0c\x0d\x15\x17\x19\x1a\x1b\x1c\x1d\x1e\x20\x21"
 _REASON_NAMES = (
-    "Granted IssuerUnknown Expired ScopeNotAllowed TimeUntrusted Fault FreshnessMissing SequenceStale SequenceGap "
-    "CommandMalformed CommandUnknown StoreFull"
+    "Granted IssuerUnknown Expired LifetimeExceeded ScopeNotAllowed TimeUntrusted UserVerificationRequired "
+    "PersonsRequired Fault Revoked LockedDown AlarmActive FreshnessMissing SequenceStale SequenceGap CommandMalformed "
+    "CommandUnknown StoreFull"
 )
 
 
@@ -200,8 +202,7 @@ class Sync:
         kept = self._outbox.acknowledgement()
         if kept is not None:
             self._link.send("journal", kept, False)
-        self._restart()
-        self._spoken_ms = self._due_in(-self._heartbeat_ms)  # the head goes out with each connection
+        self._begin_again()  # the head goes out with each connection
 
     def _take(self, message: bytes) -> None:
         outcome = self._outbox.acknowledge(message)
@@ -225,6 +226,9 @@ class Sync:
         result = self._commands.execute(envelope, _LINK_MQTT)
         if result.is_authentic and len(self._results) < _RESULTS_MAX:
             self._results.append(_result_text(result))
+        if result.is_done and result.number == AUDIT:
+            self._resend.reset()
+            self._begin_again()
         spent_ms = ticks_diff(self._ticks_ms(), begin_ms)
         # whoever floods us leaves two thirds of the processor to the others
         await asyncio.sleep_ms(0 if result.is_done else max(1, _JUNK_REST * spent_ms))
@@ -294,6 +298,11 @@ class Sync:
         self._next = self._outbox.acknowledged
         self._resend_ms = None
         self._fresh_ms = self._due_in(0)
+
+    def _begin_again(self) -> None:
+        """Have all that is not acknowledged sent at once, or a heartbeat."""
+        self._restart()
+        self._spoken_ms = self._due_in(-self._heartbeat_ms)
 
     def _send_batch(self) -> None:
         """Send the next batch; it is a heartbeat if there are no records."""

@@ -96,6 +96,8 @@ def key_of(record: "dict[int, Any]") -> "int | None":
         return _LOCKED if is_lock else _UNLOCKED
     if kind == 3 and record.get(16) is True:
         return _key_of_reason(record.get(4))
+    if kind == 132 and record.get(6) == 2:
+        return _IDENTIFY  # by command; a holder's request is shown before it is on record
     return _FAULT if kind == 129 else None
 
 

@@ -163,13 +163,16 @@ class _Mailbox:
 
 
 class MqttLink:
-    """MqttLink(settings, lock_id): the link of app.sync.Sync. One connection at a time."""
+    """MqttLink(settings, lock_id, groups): the link of app.sync.Sync. One connection at a time."""
 
-    def __init__(self, settings: "MqttSettings", lock_id: str) -> None:
+    def __init__(self, settings: "MqttSettings", lock_id: str, groups: "list[str] | tuple[()]" = ()) -> None:
         self.heartbeat_s = settings.heartbeat_s
         self._settings = settings
         self._root = "vitrine/" + lock_id + "/"
         self._client_id = ("vitrine-" + lock_id).encode()
+        self._commands = [self._topic("command")]
+        for group in groups:
+            self._commands.append(("vitrine/" + group.replace(":", "/") + "/command").encode())
         self._flag = asyncio.ThreadSafeFlag()
         self._mailbox = None
 
@@ -252,15 +255,15 @@ class MqttLink:
         wire.open(settings.host, settings.port, context, _TCP_MS)
         client = Client(wire, self._client_id, self._topic("availability"), b"offline")
         acknowledgement = self._topic("acknowledgement")
-        command = self._topic("command")
+        commands = self._commands
 
         def received(topic: bytes, payload: bytes) -> None:
             is_retained = wire.take_retained()
             if topic == acknowledgement:
                 mailbox.post(RECEIVED, payload if len(payload) <= _ACKNOWLEDGEMENT_MAX else b"")
-            elif topic == command and is_retained:
+            elif topic in commands and is_retained:
                 mailbox.post(RETAINED, None)
-            elif topic == command:
+            elif topic in commands:
                 mailbox.wait_for_room()
                 mailbox.post(COMMAND, payload)
                 wire.begin(_PACKET_MS)  # the broker did not wait, we did
@@ -270,7 +273,8 @@ class MqttLink:
         client.greet()
         wire.begin(_PACKET_MS)
         client.subscribe(acknowledgement, 1)
-        client.subscribe(command, 1)
+        for command in commands:
+            client.subscribe(command, 1)
         return client
 
     def _serve(self, client: Client, mailbox: _Mailbox) -> None:

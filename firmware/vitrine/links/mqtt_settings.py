@@ -46,7 +46,7 @@ def parse(blob: bytes) -> MqttSettings:
     return MqttSettings(read(blob, _HEARTBEAT_S))
 
 
-def open_link(blob: bytes, lock_id: str, events: "EventLog") -> "MqttLink | None":
+def open_link(blob: bytes, lock_id: str, events: "EventLog", groups: "list[str] | tuple[()]" = ()) -> "MqttLink | None":
     """Return the link that the blob `mqtt` describes; None, with a Fault, if it is malformed."""
     try:
         settings = parse(blob)
@@ -54,4 +54,4 @@ def open_link(blob: bytes, lock_id: str, events: "EventLog") -> "MqttLink | None
     except (MqttSettingsError, ImportError) as error:
         events.fault("mqtt", error)
         return None
-    return MqttLink(settings, lock_id)
+    return MqttLink(settings, lock_id, groups)

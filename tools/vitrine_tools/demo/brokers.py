@@ -25,10 +25,20 @@ _ACL = """\
 pattern write vitrine/%u/#
 pattern read vitrine/%u/acknowledgement
 pattern read vitrine/%u/command
+pattern read vitrine/group/+/command
 user commander
 topic write vitrine/+/command
+topic write vitrine/group/+/command
 topic read vitrine/+/result
 topic read vitrine/+/fresh
+user pos
+topic read vitrine-pos/sale
+topic write vitrine-pos/opened
+topic write vitrine/+/command
+topic read vitrine/+/result
+user till
+topic write vitrine-pos/sale
+topic read vitrine-pos/opened
 user collector
 topic read vitrine/#
 topic write vitrine/+/acknowledgement

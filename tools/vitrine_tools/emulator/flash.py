@@ -17,7 +17,7 @@ from vitrine_tools import ledger
 from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.emulator.places import BOARD, interpreter
 from vitrine_tools.errors import ProvisionError
-from vitrine_tools.provisioning import initial_blobs, renewed_revocations
+from vitrine_tools.provisioning import PER_ISSUER, initial_blobs, renewed
 
 FLASH_SIZE = 4 * 1024 * 1024
 SECTOR = 4096
@@ -38,7 +38,6 @@ PARTITIONS = (
 _NAMESPACE = "vitrine"
 _PROVISION_KEY = "provision"
 _LEDGER = "access"
-_REVOCATIONS = "revocations"
 _JOURNAL = "journal"  # the partition's label and the key of its key store
 
 
@@ -115,9 +114,9 @@ class FlashImage:
             present = self.nvs_get(_NAMESPACE, key)
             if present is None:
                 self.nvs_put(_NAMESPACE, key, first)
-            elif key == _REVOCATIONS:
+            elif key in PER_ISSUER:
                 # an issuer that it does not know would leave a lock that refuses everything
-                self.nvs_put(_NAMESPACE, key, renewed_revocations(present, blob))
+                self.nvs_put(_NAMESPACE, key, renewed(key, present, blob))
         self.nvs_put(_NAMESPACE, _PROVISION_KEY, blob)
 
     def provision_journal(self, lock_id: str, root: bytes, epoch: int) -> None:
