@@ -21,6 +21,7 @@ PORTABLE = (
     "app/test_dispatch.py",
     "app/test_commands.py",
     "app/test_configuration.py",
+    "app/test_operations.py",
     "app/test_risk.py",
     "app/test_starts.py",
     "fuzz/test_dispatch_bytes.py",

@@ -926,3 +926,73 @@ class Watcher:
         self.wait(11000)
         assert self.active == {} and self.lab.lock.lock_state == states.LOCK_LOCKED
         assert not self.lab.strike.is_on
+
+
+def order(command=b"command1", sequence=7):
+    made = grant()
+    made.token.sub, made.token.cti, made.token.ref = None, b"", b"sale"
+    made.command, made.sequence = command, sequence
+    return made
+
+
+def test_an_operation_by_command_is_on_record_with_the_command():
+    lab = Lab()
+    assert lab.lock.operate(UNLOCK, order(), 3) is True
+    fields = [fields for fields in lab.records if fields[1] == 2][0]
+    assert (fields[5], fields[6], fields[18]) == (1, 2, 3) and fields[16] is True
+    assert (fields[9], fields[13], fields[26], fields[27]) == (b"sale", b"kkkkkkkk", b"command1", 7)
+    assert 7 not in fields and 8 not in fields
+
+
+def test_the_doors_records_name_who_opened_it_until_it_is_locked_again():
+    for made, key, value in ((order(), 26, b"command1"), (grant(), 8, b"12345678")):
+        lab = Lab({4: 5000})
+
+        async def scenario(lab=lab, made=made):
+            lab.lock.operate(UNLOCK, made, BLE)
+            lab.inputs.set(door_closed=False)
+            await asyncio.sleep_ms(6000)  # ajar
+            lab.inputs.set(door_closed=True)
+            await asyncio.sleep_ms(2000)
+            lab.inputs.set(door_closed=False)  # forced, and nobody's
+            await asyncio.sleep_ms(100)
+
+        lab.run(scenario)
+        moved = [(fields[10], fields.get(key)) for fields in lab.records if fields[1] == 1]
+        assert moved == [(1, None), (0, value), (5, value), (1, value), (3, None)]
+
+
+def test_who_did_not_open_is_not_named():
+    lab = Lab()
+
+    async def scenario():
+        lab.lock.operate(UNLOCK, order(), BLE)
+        await asyncio.sleep_ms(7000)  # nobody came
+        lab.inputs.set(rex_pressed=True)
+        await asyncio.sleep_ms(10)
+        lab.inputs.set(door_closed=False, rex_pressed=False)
+        await asyncio.sleep_ms(10)
+
+    lab.run(scenario)
+    assert [fields.get(26) for fields in lab.records if fields[1] == 1] == [None, None]
+    # to lock opens nothing, and what comes later takes the place of what was before
+    lab = Lab()
+
+    async def again():
+        lab.lock.operate(UNLOCK, order(b"command1"), BLE)
+        lab.lock.operate(UNLOCK, order(b"command2"), BLE)
+        lab.lock.operate(0, order(b"command3"), BLE)
+        lab.inputs.set(door_closed=False)
+        await asyncio.sleep_ms(10)
+
+    lab.run(again)
+    assert [fields.get(26) for fields in lab.records if fields[1] == 1] == [None, b"command2"]
+
+
+def test_an_order_that_is_no_grant_moves_nothing():
+    for change in (("verdict", decision.GRANT + 1), ("verdict", decision.DENY), ("reason", 25), ("wanted", 2)):
+        lab = Lab()
+        made = order()
+        setattr(made, *change)
+        assert lab.lock.operate(UNLOCK, made, 3) is False
+        assert lab.strike.log == []
