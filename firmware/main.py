@@ -60,7 +60,7 @@ def build():
     door = Controller(
         strike, inputs, configuration.settings, events, ticks_ms, sensors, lambda: scenario.is_shadow, starts
     )
-    scenario.attach(door, clock, configuration)
+    scenario.attach(door, clock, configuration, evidence)
     configuration.add_listener(clock.configure)
     configuration.add_listener(door.configure)
     tables = KeyTables(Files("keys"), lambda event, _detail: events.record(FAULT, {DETAIL: event}))

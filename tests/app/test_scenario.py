@@ -52,10 +52,11 @@ class Lab:
         self.told = []
         self.fails_at = None
         self.votes = 0
+        self.is_sound = True  # as evidence
         self.store = Store(blob)
         self.configuration = Configuration(Store(configuration.empty()), Provision())
         self.scenario = Scenario(self.store)
-        self.scenario.attach(self, self, self.configuration)
+        self.scenario.attach(self, self, self.configuration, self)
         self.sequence = 0
 
     def elapsed_ms(self):
@@ -302,7 +303,7 @@ def test_without_its_configuration_a_lock_stands_open_for_nobody():
     lab = Lab(unix_s=NINE_S)
     lab.apply({4: SHOP, 5: [[NINE_S, NINE_S + 60]]})
     lab.configuration = Configuration(Store(b"damaged"), Provision())
-    lab.scenario.attach(lab, lab, lab.configuration)
+    lab.scenario.attach(lab, lab, lab.configuration, lab)
     body = {2: {}, 3: [], 4: None, 5: []}
     lab.run(4500, lambda: lab.configuration.apply(body, 1), 1000)
     assert lab.names()[0] == BEGIN and 0 <= lab.told[0][0] - 4500 <= 1
@@ -361,3 +362,14 @@ def test_a_door_that_fails_is_told_again_after_the_restart():
     with raises(Broken):
         lab.time.run(lab.scenario.run(lab.vote))
     assert lab.names() == [BEGIN, END]
+
+
+def test_a_lock_that_can_prove_nothing_stands_open_for_nobody():
+    lab = Lab(unix_s=NINE_S)
+    lab.apply({4: SHOP})
+
+    def fail():
+        lab.is_sound = False
+
+    lab.run(5000, fail, 10_000)
+    assert lab.names() == [BEGIN, END] and 5000 <= lab.told[1][0] <= 6001

@@ -317,3 +317,17 @@ async def test_what_nobody_signed_does_nothing_and_is_on_record(store):
             assert answer.reason == (reason if is_told else None)
             assert of_kind(lock, COMMAND_ERROR)[-1][REASON] == reason
         assert await reason_of(store, lock) == Reason.Granted
+
+
+async def test_a_lock_without_its_journal_stands_open_for_nobody(store):
+    root = bytes(range(32))
+    async with store.lock(battery=True, journal=(LOCK_ID, root, NOW_S)) as lock:
+        assert (await store.command(lock, Number.SCENARIO, {5: [[NOW_S, NOW_S + 600]]})).is_done
+        await lock.advance(2_000)
+        assert lock.strike_energised
+        await lock.power_cut()
+        lock.flash.erase("journal")
+        await lock.start()
+        await lock.advance(5_000)
+        assert not lock.strike_energised
+        assert await reason_of(store, lock) == Reason.Fault

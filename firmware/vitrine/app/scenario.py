@@ -31,6 +31,9 @@ if _TYPE_CHECKING:
 
         def lock_down(self) -> None: ...
 
+    class Evidence(Protocol):
+        is_sound: bool
+
     class Clock(Protocol):
         def instant(self) -> "tuple[int, int, int]": ...
 
@@ -58,11 +61,12 @@ class Scenario(SequencedBlob):
         self._in_passage = False
         self._told = (False, False)  # is_lockdown and is_shadow, as the door was told last
 
-    def attach(self, door: "Door", clock: "Clock", configuration: "Configuration") -> None:
+    def attach(self, door: "Door", clock: "Clock", configuration: "Configuration", evidence: "Evidence") -> None:
         """Hand over what run() needs: once, before it starts."""
         self._door = door
         self._clock = clock
         self._configuration = configuration
+        self._evidence = evidence
         configuration.add_listener(self.wake)
 
     @property
@@ -112,8 +116,9 @@ class Scenario(SequencedBlob):
 
     def _follow(self) -> None:
         configuration = self._configuration
-        # one that is lost may have had holidays, or another zone
-        is_passage = configuration.is_sound and self.is_passage(self._clock.instant(), configuration.calendar)
+        # one that is lost may have had holidays, or another zone; and what nobody could prove is not done
+        is_sound = configuration.is_sound and self._evidence.is_sound
+        is_passage = is_sound and self.is_passage(self._clock.instant(), configuration.calendar)
         was_lockdown, was_shadow = self._told
         self._told = (self.is_lockdown, self.is_shadow)
         if self.is_lockdown and not was_lockdown:
