@@ -105,6 +105,10 @@ def build():
 
         wifi = WifiLink(network, identity.lock_id, events, clock, random_bytes, is_busy)
         supervisor.add("wifi", wifi.run, RESTART)
+        if network.http_port:
+            from vitrine.links.http import HttpLink
+
+            supervisor.add("http", HttpLink(dispatch, events, network, board.SERVE_ON).run, RESTART)
     return supervisor
 
 

@@ -44,7 +44,9 @@ def start_server(*arguments, **options):
     class Stream(library.StreamReader):
         def __init__(self, s, e):
             packed = e["peername"]
-            super().__init__(s, {"peername": (".".join([str(part) for part in packed[4:8]]), packed[2] << 8 | packed[3])})
+            super().__init__(
+                s, {"peername": (".".join([str(part) for part in packed[4:8]]), packed[2] << 8 | packed[3])}
+            )
 
     library.Stream = Stream
     return library.start_server(*arguments, **options)
