@@ -676,7 +676,8 @@ def test_duress_opens_like_any_other_and_says_so_where_nobody_sees_it():
 def test_score_rule_and_persons_are_on_record():
     lab = Lab()
     made = grant()
-    made.score, made.rule, made.persons, made.wanted, made.others = 40, "burst", 2, 2, [b"p-2"]
+    made.set_risk(40, "burst")
+    made.persons, made.wanted, made.others = 2, 2, [b"p-2"]
     assert lab.lock.operate(UNLOCK, made, BLE)
     (unlocked,) = [record for record in lab.records if record[1] == 2]
     assert (unlocked[24], unlocked[25], unlocked[28]) == (40, "burst", 2)

@@ -37,6 +37,7 @@ class Door:
     door_closed = True
     rex_pressed = False
     switch = SWITCH_CLOSED
+    is_sound = True
     moved_us = 0
     alarm_mask = staticmethod(lambda: 0)
     record = staticmethod(lambda kind, fields=None: print(fields, file=sys.stderr))
@@ -109,7 +110,7 @@ def main():
     flash = full_ledger()
     judgement = Judgement(
         door,
-        lambda key: Store(blobs[key]),
+        lambda key: Store(blobs.get(key)),
         lambda label: flash,
         Tables,
         configuration.Configuration(Store(configuration.empty()), provision),
@@ -145,7 +146,7 @@ def main():
         body = cbor.decode(request, 768)[2]
         decision = session.act(body[1], body[2], body[3], 0, door.instant())
         if not controller.operate(body[1], decision, 1):
-            raise RuntimeError("refused: %d" % decision.reason)
+            raise RuntimeError(f"refused: {decision.reason}")
         reply_us.append(time.ticks_diff(door.moved_us, start_us))
         gc.collect()
         start_us = time.ticks_us()

@@ -10,6 +10,8 @@ from . import reasons
 
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .token import Token
 
 GRANT = const(0x1A6C53B9)
@@ -43,8 +45,8 @@ class Decision:
         self.reason = reason
         self.token = token
         self.is_authentic = is_authentic
-        self.score = 0
-        self.rule = ""
+        self.assess: "Callable[[], tuple[int, str]] | None" = None  # what tells score and rule, if it was not asked yet
+        self._risk = (0, "")
         self.persons = 1
         self.wanted = 1
         self.others: "list[bytes | None]" = []
@@ -52,6 +54,25 @@ class Decision:
         self.is_duress = False
         self.command: "bytes | None" = None
         self.sequence: "int | None" = None
+
+    def risk(self) -> "tuple[int, str]":
+        """Return (score, rule). Reckoned when it is asked for: for the record, that is when the strike has moved."""
+        if self.assess is not None:
+            self._risk = self.assess()
+            self.assess = None
+        return self._risk
+
+    def set_risk(self, score: int, rule: str) -> None:
+        """Say what was reckoned already."""
+        self._risk = (score, rule)
+
+    @property
+    def score(self) -> int:
+        return self.risk()[0]
+
+    @property
+    def rule(self) -> str:
+        return self.risk()[1]
 
 
 def granted(token: "Token", reason: int) -> Decision:

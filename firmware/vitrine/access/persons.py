@@ -43,7 +43,8 @@ class Persons:
 
     def forget(self, tokens: "Iterable[Token]") -> None:
         """Forget the holders of `tokens`: their asking has been answered."""
-        self._noted = [entry for entry in self._noted if all(_differ(entry[0], token) for token in tokens)]
+        if self._noted:
+            self._noted = [entry for entry in self._noted if all(_differ(entry[0], token) for token in tokens)]
 
     def tend(self, now_ms: int, window_ms: int) -> None:
         """Forget who asked longer than `window_ms` ago. Needed every few days: ticks wrap."""

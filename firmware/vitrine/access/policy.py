@@ -118,7 +118,11 @@ class Policy:
         rules = self._rules
         if rules.is_sound is not True:
             return denied(reasons.FAULT, token, True)
-        score, rule = rules.risk.assess(token, action, instant, now_ms)
+        settings = rules.configuration.settings
+        score = 0
+        rule = None
+        if settings.risk_uv or settings.risk_persons:
+            score, rule = rules.risk.assess(token, action, instant, now_ms)
         reason = self._judge(token, action, uv, score, instant, now_ms)
         if reason == reasons.GRANTED:
             decision = self._join(token, action, uv, score, instant, now_ms)
@@ -126,8 +130,11 @@ class Policy:
             decision = denied(reason, token, True)
             if reason == reasons.LOCKED_OUT:
                 decision.wait_s = rules.lockouts.key_wait_s(token.holder_key, now_ms)
-        decision.score = score
-        decision.rule = rule
+        if rule is not None:
+            decision.set_risk(score, rule)
+        else:
+            # nothing hangs on it: nobody waits for what only the record says
+            decision.assess = lambda: rules.risk.assess(token, action, instant, now_ms)
         return decision
 
     def _judge(self, token: "Token", action: int, uv: bool, score: int, instant: "Instant", now_ms: int) -> int:
@@ -199,8 +206,9 @@ class Policy:
         except UsesError:
             reason = reasons.FAULT
         decision = granted(token, reason) if reason == reasons.GRANTED else denied(reason, token, True)
-        decision.persons = min(len({one.sub for one in joined}), len({one.holder_key for one in joined}))
-        decision.others = [other.sub for other in joined[1:]]
+        if len(joined) > 1:
+            decision.persons = min(len({one.sub for one in joined}), len({one.holder_key for one in joined}))
+            decision.others = [other.sub for other in joined[1:]]
         decision.wanted = max(wanted, self._wanted(token, action, score))
         decision.is_duress = any(one.is_duress for one in joined)
         if reason == reasons.PERSONS_REQUIRED:
@@ -242,7 +250,10 @@ class Policy:
         return self._rules.uses.left(token.kid, token.cti, token.uses) > 0
 
     def _is_addressed(self, token: "Token", issuer: "Issuer") -> bool:
-        return any(audience in self._addresses and audience in issuer.audiences for audience in token.audiences)
+        for audience in token.audiences:
+            if audience in self._addresses and audience in issuer.audiences:
+                return True
+        return False
 
 
 def _check_lifetime(token: "Token", max_lifetime_s: int) -> int:
