@@ -26,6 +26,7 @@ _ALARMS: Final = {
     133: "the battery is low",
     134: "the lock starts again and again",
 }
+_FORCED_USER: Final = 8
 _SOURCES: Final = {1: "by hand", 4: "by itself", 5: "exit button", 6: "opening hours", 7: "phone"}
 _OPERATIONS: Final = {0: "lock", 1: "unlock", 128: "hold open", 129: "take records along"}
 _DOOR: Final = {
@@ -58,7 +59,8 @@ def describe(record: dict[int, Any]) -> Line:
     if kind == DOOR_STATE_CHANGE:
         return Line("door", _named(_DOOR, record.get(10)), _lock_state(record), is_bad=record.get(10) in (2, 3, 4, 5))
     if kind == LOCK_OPERATION:
-        return Line("lock", _operation(record), _why(record))
+        is_forced = record.get(11) == _FORCED_USER
+        return Line("lock", _operation(record) + (" UNDER DURESS" if is_forced else ""), _why(record), is_bad=is_forced)
     if kind == LOCK_OPERATION_ERROR:
         reason = protocol.reason_name(record.get(4, -1))
         folded = f" ({record[14]} times)" if 14 in record else ""

@@ -250,7 +250,7 @@ class Policy:
         return self._rules.uses.left(token.kid, token.cti, token.uses) > 0
 
     def _is_addressed(self, token: "Token", issuer: "Issuer") -> bool:
-        for audience in token.audiences:
+        for audience in token.audiences:  # noqa: SIM110 - on the way of every opening
             if audience in self._addresses and audience in issuer.audiences:
                 return True
         return False

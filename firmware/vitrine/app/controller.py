@@ -192,8 +192,6 @@ class Controller:
                 self._report_operation(operation, states.SOURCE_REMOTE, decision, link, True)
             else:
                 self._step(event, decision, link)
-            if decision.is_duress:
-                self._report_duress(decision, link)
         except Exception as error:  # noqa: BLE001
             # whatever it is, it ends with the strike off, on record, and with a no
             self._fail(error)
@@ -336,6 +334,9 @@ class Controller:
         if decision is not None:
             fields[record.REASON] = reasons.GRANTED
             _describe(fields, decision, link)
+            # in the same record: another would show in the number of events that every hello tells, and in the time
+            if decision.is_duress and operation != states.LOCK:
+                fields[record.ALARM] = _FORCED_USER
             if decision.score:
                 fields[record.SCORE] = decision.score
                 fields[record.RULE] = decision.rule
@@ -365,12 +366,6 @@ class Controller:
             count += 1
         self._kept[alarm] = count, ticks_add(since_ms, regained * _KEPT_EVERY_MS)
         return is_flood
-
-    def _report_duress(self, decision: "Decision", link: int) -> None:
-        """Record who opened under duress, where nobody in front of the lock can see it."""
-        fields: "dict[int, Any]" = {record.ALARM: _FORCED_USER, record.COUNT: 1}
-        _describe(fields, decision, link)
-        self._record(record.DOOR_LOCK_ALARM, fields)
 
     def _record(self, kind: int, fields: "dict[int, Any]") -> None:
         opener = self._opener

@@ -7,7 +7,7 @@ from typing import Final
 
 from .query import Entry
 
-DOOR_LOCK_ALARM, DOOR_STATE_CHANGE, LOCK_OPERATION, LOCK_OPERATION_ERROR = 0, 1, 2, 3
+DOOR_STATE_CHANGE, LOCK_OPERATION, LOCK_OPERATION_ERROR = 1, 2, 3
 _OPEN, _CLOSED = 0, 1
 _UNLOCK, _HOLD = 1, 128
 NOBODY: Final = "(no pseudonym)"
@@ -81,6 +81,8 @@ def count(entries: Iterable[Entry]) -> Figures:
 def _take(figures: Figures, entry: Entry) -> None:
     fields = entry.fields
     kind = fields.get(1)
+    if fields.get(11) is not None and fields.get(14) != 0:  # 0: it is over
+        figures.alarms.append(entry)  # an opening under duress is one as well
     if kind == LOCK_OPERATION and fields.get(5) in (_UNLOCK, _HOLD) and entry.time_s is not None:
         nobody = BUTTON if fields.get(6) == 5 else NOBODY
         word = "held open" if fields.get(5) == _HOLD else "opened"
@@ -88,8 +90,6 @@ def _take(figures: Figures, entry: Entry) -> None:
     elif kind == LOCK_OPERATION_ERROR:
         times = fields.get(14) if 19 in fields else None  # a count of its own only where records were folded
         figures.refusals[entry.word(4) or "unknown"] += times if type(times) is int and times > 0 else 1
-    elif kind == DOOR_LOCK_ALARM:
-        figures.alarms.append(entry)
 
 
 def _measure(figures: Figures, entries: Iterable[Entry]) -> None:
