@@ -71,6 +71,8 @@ class Lockouts:
         self._fault = fault
         self._entries = bytearray(_PLACES * _ENTRY)  # as in the blob; `left` as it was at its moment in _at
         self._at = array("I", bytes(4 * _PLACES))  # ticks of the last bad try, or of the first call after a start
+        self._asked = b""
+        self._asked_name = bytearray()
         self._is_started = False
         self._is_dirty = False
         self._is_failing = False
@@ -169,7 +171,12 @@ class Lockouts:
     def _find(self, kind: int, source: bytes, now_ms: int) -> int:
         """Return the offset of the entry of `source`, or -1 if there is none that still counts."""
         self._start(now_ms)
-        name = _name(kind, source)
+        if kind == _KEY and source == self._asked:
+            name = self._asked_name  # the same holder, a moment later
+        else:
+            name = _name(kind, source)
+            if kind == _KEY:
+                self._asked, self._asked_name = source, name
         entries = self._entries
         for entry in _range(kind):
             # one byte first: a slice is garbage on the heap, and this is asked for every message of every peer

@@ -186,8 +186,8 @@ class Controller:
         # whatever comes of it, run() has new deadlines to sleep until
         self._inputs.wake()
         try:
-            # what the door did before this counts as before it
-            self._follow()
+            # what the door did before this counts as before it; the sensors can wait until the strike has moved
+            self._follow(False)
             if self._is_shadow():
                 self._report_operation(operation, states.SOURCE_REMOTE, decision, link, True)
             else:
@@ -232,7 +232,7 @@ class Controller:
         """
         return self._state.mode == states.RELOCKING and self._inputs.is_door_moving
 
-    def _follow(self) -> None:
+    def _follow(self, with_sensors: bool = True) -> None:
         """Bring the state up to now: first what people did, then what time did to it."""
         self._inputs.poll()
         is_shadow = self._is_shadow()
@@ -258,7 +258,8 @@ class Controller:
             self._step(states.PASSAGE_BEGUN)
         if not self._is_late_exit():
             self._step(states.TIME_PASSED)
-        self._watch()
+        if with_sensors:
+            self._watch()
         self._strike.service()
 
     def _watch(self) -> None:
