@@ -1,4 +1,4 @@
-"""Operations by command: who may order what, in which order it is checked, that it is done once, and what is on record."""
+"""Operations by command: who may order what, in which order it is checked, that it is done once, what is on record."""
 
 from support.command_lab import (
     ADMIN,

@@ -22,6 +22,7 @@ from .commands import (
     keygen,
     output,
     policy,
+    pos,
     schema,
     token,
     unlock,
@@ -43,6 +44,7 @@ app.command("emulate")(emulate.emulate)
 app.command("unlock")(unlock.unlock)
 app.command("collect")(collect.collect)
 app.add_typer(command.app, name="command")
+app.command("pos")(pos.pos)
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")
 app.add_typer(policy.app, name="policy")

@@ -14,6 +14,8 @@ from .protocol import ProtocolError, Reason, Status
 
 MAX_COMMAND: Final = 704
 MAX_RESULT: Final = 256
+OPERATION_VALID_S: Final = 120
+MAX_OPERATION_S: Final = 300  # from the lock's clock, which may be behind: it refuses what ends later
 CONTENT_TYPE: Final = "vitrine/command"
 CNONCE_SIZE: Final = 16
 MAX_SEQUENCE: Final = 2**32 - 1
@@ -37,6 +39,14 @@ class Number(IntEnum):
     REVOKE = 2
     CONFIGURE = 3
     SCENARIO = 4
+    OPERATE = 5
+    IDENTIFY = 6
+    AUDIT = 7
+
+
+def _new_id() -> bytes:
+    """Return 8 random bytes; written in hexadecimal they begin with a letter, so that none is taken for a number."""
+    return bytes([0xC0 | secrets.randbelow(0x40)]) + secrets.token_bytes(7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +59,7 @@ class Command:
     sequence: int | None = None
     exp_s: int | None = None
     cnonce: bytes | None = None
-    id: bytes = field(default_factory=lambda: secrets.token_bytes(8))
+    id: bytes = field(default_factory=_new_id)
 
     @property
     def name(self) -> str:
@@ -178,6 +188,12 @@ def time_statement(lock_id: str, cnonce: bytes, now_s: float) -> Command:
     return Command(number=Number.TIME, audiences=(lock_id,), body=int(now_s), cnonce=cnonce)
 
 
+def operation(action: int, audiences: tuple[str, ...], sequence: int, ref: bytes | None = None) -> Command:
+    """Return the command to open or lock without a phone (SPEC.md 11.3); it still needs an end, or a nonce."""
+    body = {1: int(action)} | ({} if ref is None else {2: ref})
+    return Command(number=Number.OPERATE, audiences=audiences, body=body, sequence=sequence)
+
+
 def next_sequence(last: int = 0) -> int:
     """Return a sequence that is higher than all before it: the Unix time, or the one after `last`.
 
@@ -251,7 +267,7 @@ async def carry_out(
         and command.sequence <= answer.sequence < command.sequence + _RAISED_S
     ):
         # with an id of its own: what is heard of the first one must not be taken for its answer
-        again = replace(command, sequence=answer.sequence + 1, id=secrets.token_bytes(8))
+        again = replace(command, sequence=answer.sequence + 1, id=_new_id())
         answer = await carrier.send(sign(await carrier.bound(again), issuer))
     return answer
 

@@ -87,6 +87,31 @@ class BrokerCarrier:
         return answer if result_id == command_id else None
 
 
+async def send_to_group(client: aiomqtt.Client, group: str, envelope: Envelope, timeout_s: float) -> dict[str, Answer]:
+    """Publish it for all locks of `group`; return the answer of each lock that gives one within the time."""
+    await client.subscribe("vitrine/+/result", qos=1)
+    await client.publish(f"vitrine/{group.replace(':', '/')}/command", envelope.data, qos=1, retain=False)
+    answers: dict[str, Answer] = {}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            async for message in client.messages:
+                answer = read_message(message)
+                if answer is not None and answer[1] == envelope.command.id and len(answers) < _LOCKS_MAX:
+                    answers.setdefault(answer[0], answer[2])
+    return answers
+
+
+def read_message(message: aiomqtt.Message) -> tuple[str, bytes, Answer] | None:
+    """Return (lock, id of the command, answer) if `message` is a lock's result, and not one of old."""
+    parts = str(message.topic).split("/")
+    if message.retain or len(parts) != 3 or parts[2] != "result" or not isinstance(message.payload, bytes):
+        return None
+    try:
+        return names.check_lock_id(parts[1]), *commanding.read_result(message.payload)
+    except (ProtocolError, ToolError):
+        return None
+
+
 class TimeServer:
     """Answers every nonce that a lock publishes with a statement of the time, signed by `issuer`.
 

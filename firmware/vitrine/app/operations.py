@@ -16,8 +16,8 @@ from vitrine.crypto.ed25519 import GRANT as SIGNED
 
 from .sequenced_blob import whole
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
     from vitrine.access.command import Command

@@ -57,7 +57,9 @@ class Signing(Way):
         int | None, typer.Option(min=1, help="higher than all before (default: the Unix time, which rises by itself)")
     ] = None
     out: Annotated[Path | None, typer.Option(help="only sign, into a file for `vitrine command send`")] = None
-    group: Annotated[list[str] | None, typer.Option(help="group of locks (with --out); may be repeated")] = None
+    group: Annotated[
+        list[str] | None, typer.Option(help="group of locks (with --broker or --out); may be repeated")
+    ] = None
     valid_for: Annotated[
         str | None, typer.Option("--for", help="how long it may take to get there (default: 5m, with --out 1d)")
     ] = None
@@ -90,6 +92,50 @@ def _with(options: type[Way]) -> Callable[[Callable[..., None]], Callable[..., N
         return command
 
     return decorate
+
+
+RefOption = Annotated[
+    str | None, typer.Option(help="reference for the audit trail, e.g. a sale, never a name: text or hex:..")
+]
+
+
+@app.command()
+@_with(Signing)
+def unlock(way: Signing, ref: RefOption = None) -> None:
+    """Open without a phone, for the unlock time."""
+    _operate(way, "unlock", ref)
+
+
+@app.command()
+@_with(Signing)
+def hold(way: Signing, ref: RefOption = None) -> None:
+    """Open without a phone, for the hold time."""
+    _operate(way, "hold", ref)
+
+
+@app.command()
+@_with(Signing)
+def lock(way: Signing, ref: RefOption = None) -> None:
+    """End the time of an unlock or a hold."""
+    _operate(way, "lock", ref)
+
+
+@app.command()
+@_with(Signing)
+def identify(way: Signing) -> None:
+    """Have the lock show where it is."""
+    from ..commanding import Number
+
+    _one(_short(way), "identify", Number.IDENTIFY, None)
+
+
+@app.command()
+@_with(Signing)
+def audit(way: Signing) -> None:
+    """Have the lock send its collector at once what has not been acknowledged."""
+    from ..commanding import Number
+
+    _one(_short(way), "audit", Number.AUDIT, None)
 
 
 @app.command()
@@ -302,6 +348,26 @@ def serve_time(
     asyncio.run(serve())
 
 
+def _operate(way: Signing, name: str, ref: str | None) -> None:
+    from ..commanding import Number, operation
+    from ..protocol import Action
+
+    opaque = None if ref is None else output.parse_opaque(ref, "ref", 32)
+    body = operation(Action[name.upper()], (), 1, opaque).body
+    _one(_short(way), name, Number.OPERATE, body)
+
+
+def _short(way: Signing) -> Signing:
+    """Have an operation end soon: locks take none that is good for longer."""
+    from .. import commanding, when
+    from ..errors import ToolError
+
+    way.valid_for = way.valid_for or f"{commanding.OPERATION_VALID_S // 60}m"
+    if when.parse_duration(way.valid_for) > commanding.MAX_OPERATION_S:
+        raise ToolError("what opens by command is good for 5 minutes at most: give --for 5m or less")
+    return way
+
+
 def _scenario(way: Signing, name: str, body: dict[int, Any]) -> None:
     from ..commanding import Number
 
@@ -334,9 +400,44 @@ def _one(way: Signing, name: str, number: int, body: Any) -> None:
         if is_time:
             cnonce = (await carrier.bound(command)).cnonce or b""
             return await carrier.send(commanding.sign(made((carrier.lock_id,), cnonce), issuer))
-        return await commanding.carry_out(carrier, issuer, command, is_sequence_free=way.sequence is None)
+        # who opens once must not open twice because somebody on the way makes up a SequenceStale
+        is_free = way.sequence is None and number != commanding.Number.OPERATE
+        return await commanding.carry_out(carrier, issuer, command, is_sequence_free=is_free)
 
-    _deliver(way, bring, name)
+    if way.broker and way.group and not is_time:
+        _to_groups(way, name, issuer, lambda group: made((group,), b""))
+    else:
+        _deliver(way, bring, name)
+
+
+def _to_groups(way: Signing, name: str, issuer: "PrivateKey", made: "Callable[[str], Command]") -> None:
+    """Send one command to each group over the broker, and print what the locks answer."""
+    import asyncio
+    import time
+    from dataclasses import replace
+
+    from .. import commanding, names, when
+    from ..commanding_broker import connected, send_to_group
+    from ..errors import LinkError, ToolError
+
+    if way.lock or way.cnonce:
+        raise ToolError("over a broker give either --lock or --group, and no --cnonce")
+    groups = [names.check_group(group) for group in way.group or []]
+    valid_s = when.parse_duration(way.valid_for or "5m")
+
+    async def send() -> list[tuple[str, Any]]:
+        results: list[tuple[str, Any]] = []
+        async with connected(_broker(way)) as client:
+            for group in groups:
+                command = replace(made(group), exp_s=int(time.time()) + valid_s)
+                answers = await send_to_group(client, group, commanding.sign(command, issuer), way.timeout)
+                results += sorted(answers.items()) or [(group, f"no lock answered within {way.timeout:g} s")]
+        return results
+
+    try:
+        _report(way, name, asyncio.run(send()))
+    except LinkError as error:
+        raise ToolError(str(error)) from error
 
 
 async def _send_lists(carrier: "Carrier", issuer: "PrivateKey", book: "Book") -> "Answer":
@@ -404,7 +505,7 @@ def _deliver(way: Way, bring: "Callable[[Carrier], Any]", name: str) -> None:
     for lock_id in way.lock or []:
         names.check_lock_id(lock_id)
     if isinstance(way, Signing) and (way.group or way.cnonce):
-        raise ToolError("--group and --cnonce are for commands that are only signed: give --out too")
+        raise ToolError("--group needs --broker (not for time and revoke) or --out, and --cnonce needs --out")
     if way.broker:
         results = asyncio.run(_over_broker(way, bring))
     else:
@@ -414,6 +515,11 @@ def _deliver(way: Way, bring: "Callable[[Carrier], Any]", name: str) -> None:
             return await bring(_RadioCarrier(phone, lock_id))
 
         results = [(lock_id, _by_radio(way, lock_id, by_radio))]
+    _report(way, name, results)
+
+
+def _report(way: Way, name: str, results: "list[tuple[str, Any]]") -> None:
+    """Print what came of it, one line for each lock, and exit with the status for it."""
     if way.as_json:
         output.print_json({"command": name, "results": [_json(lock_id, answer) for lock_id, answer in results]})
     for lock_id, answer in results:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ToolError
+from ..personal_data import refuse_personal
 
 
 def print_json(value: Any) -> None:
@@ -41,13 +42,14 @@ def marked(is_good: bool | None) -> str:
 
 
 def parse_opaque(text: str, name: str, most: int) -> bytes:
-    """Return the bytes of `hex:0a1b` or of a plain text; ToolError if they are none or over `most`."""
+    """Return the bytes of `hex:0a1b` or of a plain text; ToolError if they are none, over `most`, or personal."""
     try:
         value = bytes.fromhex(text[4:]) if text.startswith("hex:") else text.encode()
     except ValueError:
         raise ToolError(f"{text!r} is not hexadecimal: write {name} as hex:0a1b or as plain text") from None
     if not 1 <= len(value) <= most:
         raise ToolError(f"{name} must be 1 to {most} bytes, not {len(value)}")
+    refuse_personal(value, name)
     return value
 
 
