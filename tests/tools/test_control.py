@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -93,18 +94,40 @@ async def test_an_emulator_that_does_not_answer(tmp_path):
     server.close()
 
 
+def state_of(folder, lock_id="case-12", bus_address="unix:path=/x"):
+    return EmulatorState(folder=folder, lock_id=lock_id, bus_address=bus_address)
+
+
 async def test_state_is_found_only_while_the_emulator_runs(folder, tmp_path_factory):
-    state = EmulatorState(lock_id="case-12", bus_address="unix:path=/x")
-    state.save(folder)
-    assert EmulatorState.find(folder) == state
+    state_of(folder).save()
+    assert EmulatorState.find(folder, "case-12") == state_of(folder)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    state.save(elsewhere)  # left behind by an emulator that was killed
+    state_of(elsewhere).save()  # left behind by an emulator that was killed
     assert EmulatorState.load(elsewhere) is None
     with pytest.raises(NotRunningError, match="no emulator runs"):
-        EmulatorState.find(elsewhere)
+        EmulatorState.find(elsewhere, "case-12")
     for content in ("", "[]", "{}", '{"lock_id": "a"}', "null"):
         (folder / "emulator.json").write_text(content)
         assert EmulatorState.load(folder) is None
-    EmulatorState(lock_id="case-12", bus_address="").save(folder)
+    state_of(folder, bus_address="").save()
     with pytest.raises(NotRunningError, match="no D-Bus"):
-        EmulatorState.find(folder)
+        EmulatorState.find(folder, "case-12")
+
+
+async def test_a_lock_is_found_in_the_folder_of_its_fleet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    servers = []
+    for folder, lock_id in (("build/emulator", "case-12"), ("build/fleet/case-002", "case-002")):
+        place = Path(folder)
+        place.mkdir(parents=True)
+        servers.append(ControlServer(place, obey))
+        await servers[-1].start()
+        state_of(place, lock_id).save()
+    assert EmulatorState.find(Path("build/fleet"), "case-002").lock_id == "case-002"
+    with pytest.raises(NotRunningError, match="no emulator runs in build/fleet"):
+        EmulatorState.find(Path("build/fleet"), "case-003")
+    assert EmulatorState.find(None, "case-002").folder == Path("build/fleet/case-002")
+    assert EmulatorState.find(None, "case-12").folder == Path("build/emulator")
+    assert EmulatorState.find(None, "case-9").lock_id == "case-12"
+    for server in servers:
+        await server.stop()

@@ -75,8 +75,11 @@ class Emulation:
                 self._keep_log()
                 raise ToolError(f"{str(error).splitlines()[0]}: see {self._space.log}") from error
             bus_address = await self._open_bus(stack)
-            EmulatorState(lock_id=self._space.record.lock_id, bus_address=bus_address).save(self._space.folder)
-            stack.callback(EmulatorState.remove, self._space.folder)
+            state = EmulatorState(
+                folder=self._space.folder, lock_id=self._space.record.lock_id, bus_address=bus_address
+            )
+            state.save()
+            stack.callback(state.remove)
             self._introduce(bus_address)
             with listening(self._pressed) as has_keys:
                 if has_keys and not self._as_json:

@@ -15,7 +15,7 @@ from .errors import ToolError
 
 DEFAULT_LOCK_ID: Final = "case-12"
 _GROUP: Final = "group:demo"
-_TOKEN_S: Final = 86_400
+TOKEN_S: Final = 86_400
 _SCOPES: Final = ("unlock", "hold", "courier")
 _ISSUER = "issuer.pem"
 
@@ -38,11 +38,14 @@ class Workspace:
         """The root keys of the lock's journals, for `vitrine collect` and `vitrine audit`."""
         return self.folder / "escrow"
 
-    def new_journal(self) -> tuple[str, bytes, int]:
-        """Escrow the root key of a new journal; return (lock id, root key, epoch) for the lock to be made with."""
+    def new_journal(self, folder: Path | None = None) -> tuple[str, bytes, int]:
+        """Escrow the root key of a new journal; return (lock id, root key, epoch) for the lock to be made with.
+
+        folder: another one than this workspace's own.
+        """
         epoch = int(time.time())
         root = secrets.token_bytes(32)
-        escrow.save(self.escrow, self.record.lock_id, epoch, root)
+        escrow.save(folder or self.escrow, self.record.lock_id, epoch, root)
         return self.record.lock_id, root, epoch
 
     @property
@@ -60,6 +63,20 @@ class Workspace:
         """The private key that the token is bound to."""
         return self.folder / "holder.pem"
 
+    def renew_token(self) -> None:
+        """Issue a fresh token; none if the lock does not trust this folder's issuer."""
+        issuer, holder = keys.load_private(self.folder / _ISSUER), keys.load_private(self.holder)
+        trusted = self.record.issuer_of(issuer.public.kid)
+        # a lock of an earlier start, or of one's own record, may trust this issuer with less
+        scopes = tuple(scope for scope in _SCOPES if trusted and scope in trusted.scopes)
+        if not scopes:
+            self.token.unlink(missing_ok=True)
+            return
+        claims = tokens.Claims.for_holder(
+            holder.public, [self.record.lock_id], now_s=int(time.time()), valid_s=TOKEN_S, scopes=scopes
+        )
+        keys.write_new(self.token, tokens.issue(claims, issuer), mode=0o644, is_forced=True)
+
 
 def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: str) -> Workspace:
     """Make or find the folder's content and issue a fresh token; ToolError if it does not fit what is asked for."""
@@ -70,7 +87,8 @@ def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: st
         folder.chmod(0o700)  # it holds private keys, and the control socket that opens the door
     except OSError as error:
         raise ToolError(f"cannot make the folder {folder}: {error.strerror}") from error
-    issuer, holder = _key(folder / _ISSUER), _key(folder / "holder.pem")
+    issuer = _key(folder / _ISSUER)
+    _key(folder / "holder.pem")
     path = folder / "provision.cbor"
     stored = keys.read_file(path, "provisioning record") if path.exists() else b""
     if own_record is not None:
@@ -83,16 +101,7 @@ def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: st
     if data != stored:
         keys.write_new(path, data, mode=0o644, is_forced=True)
     workspace = Workspace(folder, record, data != stored or not (folder / "flash.bin").exists())
-    trusted = record.issuer_of(issuer.public.kid)
-    # a lock of an earlier start, or of one's own record, may trust this issuer with less
-    scopes = tuple(scope for scope in _SCOPES if trusted and scope in trusted.scopes)
-    if scopes:
-        claims = tokens.Claims.for_holder(
-            holder.public, [record.lock_id], now_s=int(time.time()), valid_s=_TOKEN_S, scopes=scopes
-        )
-        keys.write_new(workspace.token, tokens.issue(claims, issuer), mode=0o644, is_forced=True)
-    else:
-        workspace.token.unlink(missing_ok=True)
+    workspace.renew_token()
     return workspace
 
 
@@ -117,7 +126,7 @@ def _new_record(lock_id: str, issuer: keys.PublicKey, zone: str) -> bytes:
                 name="emulator",
                 scopes=(*_SCOPES, "admin"),  # so that it can sign commands
                 audiences=(lock_id, _GROUP),
-                max_lifetime_s=_TOKEN_S,
+                max_lifetime_s=TOKEN_S,
             ),
         ),
         provisioned_at_s=int(time.time()),

@@ -23,7 +23,7 @@ KeyOption = Annotated[Path, typer.Option(help="the issuer's private key", show_d
 LockOption = Annotated[list[str] | None, typer.Option(help="lock; may be repeated with --broker or --out")]
 TimeoutOption = Annotated[float, typer.Option(min=0.1, max=300, help="seconds to wait for the lock")]
 EmulatorOption = Annotated[
-    Path | None, typer.Option(help="folder of a running `vitrine emulate` (default: build/emulator if it runs)")
+    Path | None, typer.Option(help="folder of a running `vitrine emulate` (default: build/emulator or build/fleet)")
 ]
 BrokerOption = Annotated[str | None, typer.Option(help="go over a broker, e.g. mqtts://broker.example:8883")]
 BrokerCaOption = Annotated[Path | None, typer.Option(help="CA certificate of the broker (default: the system's)")]
@@ -589,7 +589,7 @@ def _by_radio(way: Way, lock_id: str, work: "Callable[[Any], Any]") -> Any:
     from ..protocol import ProtocolError
     from .unlock import choose_radio
 
-    choose_radio(way.emulator)
+    choose_radio(way.emulator, lock_id)
     logging.getLogger("bleak").setLevel(logging.CRITICAL)  # what matters comes as an exception
 
     async def visit() -> Any:

@@ -9,6 +9,7 @@ from . import output
 
 if TYPE_CHECKING:
     from ..courier import Carried
+    from ..emulator_state import EmulatorState
     from ..keys import PrivateKey
     from ..phone import Outcome
     from ..protocol import Action
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 def unlock(
     lock: Annotated[str, typer.Option(help="lock to open, e.g. case-12", show_default=False)],
-    token: Annotated[Path, typer.Option(help="file of the token", show_default=False)],
-    key: Annotated[Path, typer.Option(help="the holder's private key", show_default=False)],
+    token: Annotated[Path | None, typer.Option(help="file of the token (default: the running emulator's)")] = None,
+    key: Annotated[Path | None, typer.Option(help="the holder's private key (likewise)")] = None,
     action: Annotated[Literal["unlock", "lock", "hold"], typer.Option(help="what to ask for")] = "unlock",
     uv: Annotated[bool, typer.Option("--uv", help="the phone has verified its user")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, max=300, help="seconds to look for the lock")] = 10.0,
     emulator: Annotated[
-        Path | None, typer.Option(help="folder of a running `vitrine emulate` (default: build/emulator if it runs)")
+        Path | None, typer.Option(help="folder of a running `vitrine emulate` (default: build/emulator or build/fleet)")
     ] = None,
     courier: Annotated[
         Path | None, typer.Option(help="file in which to carry the lock's records to a collector, and its answer back")
@@ -40,6 +41,11 @@ def unlock(
     from ..protocol import Action, ProtocolError
 
     names.check_lock_id(lock)
+    running = choose_radio(emulator, lock)
+    if token is None or key is None:
+        if running is None or running.lock_id != lock:
+            raise ToolError(f"give --token and --key: no emulator of {lock} runs here that could lend them")
+        token, key = token or running.folder / "token.cbor", key or running.folder / "holder.pem"
     token_bytes = keys.read_file(token, "token")
     holder = keys.load_private(key)
     read = tokens.parse(token_bytes)
@@ -47,7 +53,6 @@ def unlock(
         raise ToolError(f"{key} is not the key that {token} was issued for: give the holder's private key")
     if courier is not None:
         load(courier)  # a damaged file is told while the lock is still closed
-    choose_radio(emulator)
     logging.getLogger("bleak").setLevel(logging.CRITICAL)  # what matters comes as an exception
     try:
         outcome, carried = asyncio.run(_open(lock, token_bytes, holder, Action[action.upper()], uv, timeout, courier))
@@ -101,15 +106,16 @@ async def _open(
     return outcome, carried
 
 
-def choose_radio(folder: Path | None) -> None:
-    """Point D-Bus clients of this process to a running emulator's bus, if there is one."""
+def choose_radio(folder: Path | None, lock_id: str) -> "EmulatorState | None":
+    """Point D-Bus clients of this process to a running emulator's bus, if there is one, which is returned."""
     import os
 
     from ..emulator_state import EmulatorState
 
-    state = EmulatorState.find(folder)
+    state = EmulatorState.find(folder, lock_id)
     if state is not None:
         os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = state.bus_address
+    return state
 
 
 def _granted_text(lock_id: str, outcome: "Outcome") -> str:
