@@ -50,7 +50,7 @@ class PrivateBus:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.DEVNULL,
-                    preexec_fn=_end_with_parent,
+                    preexec_fn=end_with_parent,
                     start_new_session=True,  # Ctrl-C ends the program first, and the program its bus
                 )
                 if self._process.stdout is None:
@@ -92,7 +92,7 @@ class PrivateBus:
 _LIBC = ctypes.CDLL(None)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: be told to end when the parent dies, even if it is killed (Linux)."""
     if hasattr(_LIBC, "prctl"):
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -4,12 +4,14 @@ Its own authority, TLS with required client certificates, a free port of this ma
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
 import ssl
 from pathlib import Path
 
+from ..ble.private_bus import end_with_parent
 from ..certificates import Authority
 from ..collector.broker import Broker, parse
 from ..errors import ToolError
@@ -121,7 +123,13 @@ class Mosquitto(LocalBroker):
         )
         with log.open("ab") as file:
             self._process = await asyncio.create_subprocess_exec(
-                MOSQUITTO, "-c", str(config), stdout=asyncio.subprocess.DEVNULL, stderr=file
+                MOSQUITTO,
+                "-c",
+                str(config),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=file,
+                preexec_fn=end_with_parent,
+                start_new_session=True,  # Ctrl-C is for the program, which ends its broker
             )
         async with asyncio.timeout(_READY_S):
             while True:
@@ -138,7 +146,8 @@ class Mosquitto(LocalBroker):
     async def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                process.kill()
             await process.wait()
 
 
