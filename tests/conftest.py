@@ -28,7 +28,7 @@ PORTABLE = (
     "fuzz/test_commands.py",
 )
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
-DEVICE = ("drivers/", "links/test_mqtt_wire.py", "links/test_sntp.py", "links/test_wifi.py") + tuple(
+DEVICE = ("drivers/", "links/test_mqtt_wire.py", "links/test_sntp.py", "links/test_http.py", "links/test_wifi.py") + tuple(
     f"app/test_{name}.py"
     for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
 )
@@ -56,6 +56,22 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.system)
 
 
+@pytest.fixture(autouse=True)
+def messages_fit(monkeypatch):
+    """Every message of locks on the virtual radio, or at mosquitto, fits its schema (tests/support/message_tap.py)."""
+    wrong = []
+    if "vitrine_tools.emulator.bumble_link" in sys.modules:
+        from support.message_tap import tap_frames
+
+        tap_frames(monkeypatch, wrong)
+    if "vitrine_tools.demo.brokers" in sys.modules:
+        from support.message_tap import tap_topics
+
+        tap_topics(monkeypatch, wrong)
+    yield
+    assert not wrong, wrong[:5]
+
+
 def pytest_collect_file(file_path, parent):
     if not file_path.is_relative_to(TESTS) or not file_path.name.startswith("test_") or file_path.suffix != ".py":
         return None
@@ -80,8 +96,10 @@ class MicroPythonFile(pytest.File):
                 yield MicroPythonTest.from_parent(self, name=node.name)
 
     def result(self, name):
+        from vitrine_tools.emulator import stand_ins
+
         if self.results is None:
-            path = [ROOT / "firmware", TESTS]
+            path = [ROOT / "firmware", TESTS, stand_ins.packages()]
             run = subprocess.run(
                 [MICROPYTHON, "-X", "heapsize=8M", str(TESTS / "support" / "run_mpy.py"), str(self.path)],
                 env={**os.environ, "MICROPYPATH": ":".join(map(str, path)) + ":.frozen"},

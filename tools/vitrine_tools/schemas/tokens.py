@@ -48,8 +48,14 @@ def claims() -> Schema:
         tokens.DURESS: {"title": "opens under duress", **_TRUE},
     }
     schema = record(values, (tokens.AUD, tokens.CTI, tokens.CNF, tokens.SCOPE), "Claims of a token")
-    ends = {"required": [str(tokens.EXP)]}, {"required": [str(tokens.EXI), str(tokens.CNONCE)]}
-    return schema | {"oneOf": list(ends)}
+    exp, nbf, iat, exi = (str(key) for key in (tokens.EXP, tokens.NBF, tokens.IAT, tokens.EXI))
+    begins = {"anyOf": [{"required": [nbf]}, {"required": [iat]}]}
+    without_time = {"required": [exi, str(tokens.CNONCE)], "properties": {str(tokens.CTI): blob(8)}}
+    ends = [
+        {"required": [exp], "not": {"required": [exi]}, **begins},
+        {**without_time, "not": {"required": [exp]}},
+    ]
+    return schema | {"oneOf": ends}
 
 
 def proof() -> Schema:

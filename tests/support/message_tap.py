@@ -1,0 +1,203 @@
+"""Holds every message of a test to its schema: frames over the virtual radio, and what locks publish at mosquitto.
+
+A lock may not answer what its schema does not have; nor call a request malformed that fits, or take one that does not.
+What the test itself publishes may be anything: only messages that it did not send are judged.
+"""
+
+import asyncio
+import contextlib
+import functools
+import json
+
+import aiomqtt
+from jsonschema import Draft202012Validator
+
+from vitrine_tools import cbor, protocol
+from vitrine_tools.audit import sealed
+from vitrine_tools.protocol import Op, Status
+from vitrine_tools.schemas import payloads
+from vitrine_tools.schemas.forms import project
+
+_REQUEST_BOUND = protocol.MAX_REQUEST
+_TEXTS = ("availability",)
+_JSON = ("state", "fresh", "result")
+_END_S = 0.5
+
+
+@functools.cache
+def validator(name):
+    return Draft202012Validator(payloads.schema(name))
+
+
+def misfit(name, value):
+    """What is wrong with `value`, the JSON of a message, by the schema `name`; None if it fits."""
+    if validator(name).is_valid(value):
+        return None
+    error = next(validator(name).iter_errors(value))
+    return f"{name}: {error.message[:300]} in {str(value)[:300]}"
+
+
+def cbor_misfit(name, data, bound=4096):
+    """The same of CBOR bytes."""
+    try:
+        return misfit(name, project(cbor.decode(data, bound)))
+    except cbor.CborError as error:
+        return f"{name}: {error}"
+
+
+def topic_misfit(kind, payload):
+    """What is wrong with a message that a lock published as `kind`, all the way down; None if nothing is."""
+    if kind in _TEXTS:
+        return misfit(kind, payload.decode(errors="replace"))
+    if kind in _JSON:
+        try:
+            return misfit(kind, json.loads(payload))
+        except ValueError:
+            return f"{kind}: not JSON: {payload[:80]!r}"
+    return journal_misfit(payload) if kind == "journal" else None
+
+
+def journal_misfit(data):
+    """What is wrong with a batch or an acknowledgement."""
+    wrong = cbor_misfit("journal", data)
+    if wrong:
+        return wrong
+    message = sealed.read(data)
+    if not isinstance(message, sealed.Batch):
+        return None
+    wrong = cbor_misfit("batch-content", message.content)
+    for record in message.records:
+        wrong = wrong or cbor_misfit("record", record.body, sealed.MAX_BODY)
+    return wrong
+
+
+class FrameTap:
+    """The two directions of one connection."""
+
+    def __init__(self, wrong):
+        self._wrong = wrong
+        self._requests = protocol.Assembler(_REQUEST_BOUND)
+        self._answers = protocol.Assembler(protocol.MAX_ANSWER)
+        self._pending = []  # (id, op, whether it fits) that wait for their answer
+        self.is_blind = False  # chunks went out in a way that is not seen here
+
+    def written(self, chunk):
+        with contextlib.suppress(protocol.ProtocolError):
+            message = self._requests.feed(chunk)
+            if message is not None:
+                self._pending.append(_request(message))
+
+    def notified(self, chunk):
+        try:
+            message = self._answers.feed(chunk)
+        except protocol.ProtocolError as error:
+            self._wrong.append(f"answer: {error}")
+            return
+        if message is not None:
+            wrong = cbor_misfit("answer", message, protocol.MAX_ANSWER)
+            self._wrong += [wrong] if wrong else self._against_request(cbor.decode(message, protocol.MAX_ANSWER))
+
+    def _against_request(self, answer):
+        answer_id, status, body = answer
+        place = next((n for n, pending in enumerate(self._pending) if pending[0] == answer_id), None)
+        if place is None or self.is_blind:
+            return []
+        _, op, fits = self._pending[place]
+        del self._pending[: place + 1]
+        if answer_id == 0 and status in (Status.MALFORMED, Status.BUSY):
+            return []  # it may be about chunks, or about a peer that is locked out
+        if body == {1: 20}:
+            return []  # an unprovisioned lock looks at nothing
+        if (status == Status.MALFORMED) is fits:
+            return [f"a request for {op!r} that {'fits' if fits else 'does not fit'} was answered {answer}"]
+        if not fits:
+            return []
+        wrong = misfit(f"answer-{Op(op).name.lower()}", project(answer))
+        return [wrong] if wrong else []
+
+
+def _request(message):
+    try:
+        value = cbor.decode(message, _REQUEST_BOUND)
+    except cbor.CborError:
+        return 0, None, False
+    if not isinstance(value, list) or len(value) != 3 or type(value[1]) is not int or not 0 <= value[1] <= 0xFFFF:
+        return 0, None, False
+    return value[1], value[0], misfit("request", project(value)) is None
+
+
+def tap_frames(monkeypatch, wrong):
+    """Have every BumblePhone's frames judged; what does not fit is added to `wrong`."""
+    from vitrine_tools.emulator.bumble_link import BumblePhone
+
+    connect_raw, write, write_command = BumblePhone.connect_raw, BumblePhone.write, BumblePhone.write_command
+
+    class Queue(asyncio.Queue):
+        def put_nowait(self, chunk):
+            self.tap.notified(bytes(chunk))
+            super().put_nowait(chunk)
+
+    async def tapped_connect_raw(self, *args, **how):
+        await connect_raw(self, *args, **how)
+        self.chunks = Queue()
+        self.chunks.tap = self.tap = FrameTap(wrong)
+
+    async def tapped_write(self, handle, value):
+        if self._request is not None and handle == self._request.handle:
+            self.tap.written(bytes(value))
+        else:
+            self.tap.is_blind = True
+        await write(self, handle, value)
+
+    async def tapped_write_command(self, handle, value):
+        self.tap.is_blind = True
+        await write_command(self, handle, value)
+
+    monkeypatch.setattr(BumblePhone, "connect_raw", tapped_connect_raw)
+    monkeypatch.setattr(BumblePhone, "write", tapped_write)
+    monkeypatch.setattr(BumblePhone, "write_command", tapped_write_command)
+
+
+def tap_topics(monkeypatch, wrong):
+    """Have what locks publish at each mosquitto judged; what does not fit is added to `wrong`."""
+    from vitrine_tools.demo.brokers import Mosquitto
+
+    start, stop, publish = Mosquitto.start, Mosquitto.stop, aiomqtt.Client.publish
+    own = set()
+    taps = {}
+
+    async def noted_publish(self, topic, payload=None, *args, **how):
+        data = payload.encode() if isinstance(payload, str) else bytes(payload or b"")
+        own.add((topic, data))
+        await publish(self, topic, payload, *args, **how)
+
+    async def listen(broker, is_listening):
+        address = broker.client("intruder")
+        with contextlib.suppress(aiomqtt.MqttError, OSError):  # the broker ends before we do
+            async with aiomqtt.Client(address.host, address.port, tls_context=address.tls, timeout=10) as client:
+                await client.subscribe("vitrine/+/+", qos=1)
+                is_listening.set()
+                async for message in client.messages:
+                    topic, payload = str(message.topic), bytes(message.payload)
+                    problem = topic_misfit(topic.rpartition("/")[2], payload) if payload else None
+                    if problem and (topic, payload) not in own:
+                        wrong.append(f"{topic}: {problem}")
+        is_listening.set()
+
+    async def tapped_start(self):
+        await start(self)
+        is_listening = asyncio.Event()
+        taps[self] = asyncio.create_task(listen(self, is_listening))
+        await is_listening.wait()
+
+    async def tapped_stop(self):
+        await stop(self)
+        task = taps.pop(self, None)
+        if task is not None:
+            # it reads what has come, and ends with the connection
+            await asyncio.wait({task}, timeout=_END_S)
+            task.cancel()
+
+    monkeypatch.setattr(aiomqtt.Client, "publish", noted_publish)
+    monkeypatch.setattr(Mosquitto, "start", tapped_start)
+    monkeypatch.setattr(Mosquitto, "stop", tapped_stop)
