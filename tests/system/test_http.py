@@ -3,8 +3,10 @@
 import pytest
 
 from support.http_client import ask, free_port, network_blob
-from support.store import LOCK_ID, OPERATION, SOURCE, of_kind, strike_changes
+from support.store import LOCK_ID, NOW_S, OPERATION, SOURCE, of_kind, strike_changes
+from vitrine_tools import commanding
 from vitrine_tools.certificates import Authority
+from vitrine_tools.errors import LinkError
 from vitrine_tools.http_phone import HttpPhone
 from vitrine_tools.protocol import Reason
 
@@ -59,6 +61,40 @@ async def test_over_tls(store, new_lock, tmp_path):
         stranger, _ = Authority.new("somebody").save(tmp_path, "stranger")
         with pytest.raises(Exception, match="certificate"):
             await phone(lock, "https", ca=str(stranger)).hello()
+
+
+async def test_a_session_lives_5_s_idle_and_15_in_all(store, lock):
+    idle, busy = phone(lock), phone(lock)
+    await idle.hello()
+    await busy.hello()
+    for _ in range(4):
+        await lock.advance(3_500)
+        await busy.hello()
+    with pytest.raises(LinkError, match="ended the session"):
+        await idle.hello()
+    await lock.advance(1_500)
+    with pytest.raises(LinkError, match="ended the session"):
+        await busy.hello()
+
+
+async def test_two_persons_by_two_ways(store, new_lock):
+    """Whoever comes over BLE and whoever comes over HTTP are two persons at the same lock."""
+    async with new_lock() as lock:
+        token = store.token(persons=2, sub=b"one")
+        first = await phone(lock).open(token, store.holder)
+        assert first.reason == Reason.PersonsRequired
+        second = store.token(persons=2, sub=b"two", holder=store.colleague)
+        assert (await store.open(lock, second, holder=store.colleague)).is_granted
+
+
+async def test_a_command_needs_no_session(store, lock):
+    answer = await phone(lock).command(
+        store.envelope(commanding.Number.TIME, NOW_S + 60, sequence=None, cnonce=bytes(16))
+    )
+    assert not answer.is_done
+    cnonce, _ = await phone(lock).fresh()
+    envelope = store.envelope(commanding.Number.TIME, NOW_S + 60, sequence=None, cnonce=cnonce)
+    assert (await phone(lock).command(envelope)).is_done
 
 
 async def test_without_a_port_there_is_no_server(store, lock, new_lock):
