@@ -332,15 +332,35 @@ def test_four_bad_tries_lock_a_peer_out_and_nobody_else():
     assert [fields[11] for fields in alarms(lab)] == [4]
     channel = lab.channel(PEER)
     verifications = lab.verifications
-    assert lab.ask(channel, PRESENT, case("valid")[0], request_id=0) == (BUSY, None)
+    assert lab.ask(channel, HELLO)[0] == OK
+    assert lab.ask(channel, PRESENT, case("needs_uv")[0]) == (BUSY, None)
     assert channel.is_exhausted and lab.verifications == verifications
     channel.close()
     assert lab.events.reasons()[-1] == reasons.LOCKED_OUT
     # the holder whose token was shown, from another phone
+    lab._drawn = 0
     assert attempt(lab, "valid", channel=lab.channel(OTHER_PEER))[1][0] == OK
     lab.clock.now_ms += 300_000
     lab._drawn = 0
     assert attempt(lab, "valid", channel=lab.channel(PEER))[1][0] == OK
+
+
+def test_whoever_copies_an_address_does_not_keep_its_phone_out():
+    lab = Lab()
+    assert attempt(lab, "valid", channel=lab.channel(PEER))[1][0] == OK
+    for _ in range(4):
+        lab._drawn = 0
+        attempt(lab, "forged", channel=lab.channel(PEER))
+    assert lab.ask(lab.channel(PEER), STATUS) == (BUSY, None)
+    for name, heard in (("stolen", True), ("forged", False), ("needs_uv", False)):  # a copy proves nothing
+        lab._drawn = 0
+        channel = lab.channel(PEER)
+        assert lab.ask(channel, HELLO)[0] == OK
+        assert lab.ask(channel, PRESENT, case(name)[0])[0] == (OK if heard else BUSY)
+        assert lab.ask(channel, ACT, {1: UNLOCK, 2: False, 3: case(name)[1]})[0] == (REFUSED if heard else BUSY)
+    lab._drawn = 0
+    assert attempt(lab, "valid", channel=lab.channel(PEER))[1][0] == OK
+    assert lab.ask(lab.channel(PEER), STATUS)[0] == REFUSED, "and it has forgotten the bad tries"
 
 
 def test_a_proved_holder_goes_on_while_others_of_the_same_address_are_locked_out():
@@ -351,7 +371,7 @@ def test_a_proved_holder_goes_on_while_others_of_the_same_address_are_locked_out
         lab._drawn = 0
         attempt(lab, "stolen", channel=lab.channel(PEER))
     assert lab.ask(channel, STATUS)[0] == OK and not channel.is_exhausted
-    assert lab.ask(lab.channel(PEER), HELLO, request_id=0)[0] == BUSY
+    assert lab.ask(lab.channel(PEER), STATUS)[0] == BUSY
 
 
 def test_a_link_without_addresses_locks_nobody_out():
@@ -419,7 +439,7 @@ def test_malformed_requests_are_a_bad_try_of_their_peer():
         channel = lab.channel(PEER)
         channel.handle(b"\xff")
         channel.close()
-    assert lab.ask(lab.channel(PEER), HELLO, request_id=0) == (BUSY, None)
+    assert lab.ask(lab.channel(PEER), STATUS) == (BUSY, None)
 
 
 def test_anybody_gets_a_fresh_nonce_that_outlives_the_connection():
@@ -453,7 +473,7 @@ def test_forged_commands_are_bad_tries_and_end_the_connection():
         assert not channel.is_exhausted
         lab.ask(channel, COMMAND, b"forged")
     assert channel.is_exhausted
-    assert lab.ask(lab.channel(PEER), COMMAND, b"forged", request_id=0) == (BUSY, None)
+    assert lab.ask(lab.channel(PEER), COMMAND, b"forged") == (BUSY, None)
     assert len(lab.commands.envelopes) == 4
 
 

@@ -4,6 +4,8 @@ Owns the requests and answers of SPEC.md section 3 and the mapping of decisions 
 firmware does. Knows no radio: a link opens a `Channel` for each connection and hands it whole messages.
 """
 
+from hashlib import sha256
+
 from micropython import const
 
 from vitrine.access import reasons
@@ -13,6 +15,7 @@ from vitrine.access.session import Session, VerifiedTokens
 from vitrine.audit import record
 from vitrine.audit.outbox import AHEAD, FORGED, SET_BACK, UNKEPT
 from vitrine.codec import cbor
+from vitrine.crypto.ed25519 import GRANT
 
 from .attempts import SOURCE_REMOTE, Attempts
 
@@ -127,15 +130,28 @@ class Channel:
     def handle(self, request: bytes) -> bytes:
         """Answer one whole request of any bytes; never raises for what the peer sent."""
         request_id = 0
-        if not self.has_proved and self._dispatch.attempts.is_locked_out(self._peer):
-            self._was_turned_away = True
-            return cbor.encode([0, _BUSY, None])
         try:
             op, request_id, body = _parse(request)
+            if self._is_turned_away(op, body):
+                self._was_turned_away = True
+                return cbor.encode([request_id, _BUSY, None])
             status, answer = self._perform(op, body)
         except Malformed:
             return self.malformed(request_id)
         return cbor.encode([request_id, status, answer])
+
+    def _is_turned_away(self, op: int, body) -> bool:
+        """Whether nothing of this request of a locked-out peer is looked at.
+
+        An address can be copied, and locked out by who copied it. So its phone is heard with a token that this lock
+        has verified before: a stranger has none, and its copy proves nothing.
+        """
+        shared = self._dispatch
+        if self.has_proved or not shared.attempts.is_locked_out(self._peer):
+            return False
+        if op == _PRESENT and type(body) is bytes:
+            return shared.verified.verdict(sha256(body).digest()) != GRANT
+        return op != _HELLO and not (op == _ACT and self._accepted)
 
     def malformed(self, request_id: int = 0) -> bytes:
         """Count and answer a message that is no request; links call it for broken framing too."""
