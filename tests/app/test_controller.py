@@ -8,7 +8,7 @@ from support import choices, given, lists, raises, tuples
 from vitrine.access import decision, reasons
 from vitrine.app.controller import Controller, Unauthorised
 from vitrine.audit.record import class_of
-from vitrine.door import states
+from vitrine.door import fsm, states
 from vitrine.door.settings import Settings
 
 LOCK, UNLOCK, HOLD = 0, 1, 128
@@ -469,6 +469,40 @@ def test_passage_holds_the_strike_until_it_ends():
     assert lab.operations() == [
         first, (UNLOCK, 7, False), (LOCK, 7, False), (UNLOCK, 5, False), last, (LOCK, 4, False)
     ]  # fmt: skip
+
+
+def test_a_grant_that_outlasts_passage_has_the_strike_for_its_own_time_only():
+    lab = Lab()
+
+    async def scenario():
+        lab.lock.begin_passage()
+        await sleep(10)
+        assert lab.lock.operate(UNLOCK, grant(), BLE)
+        await sleep(2000)
+        lab.lock.end_passage()
+        assert lab.strike.log == [10000, 3000], "who hangs now lets go when the grant is over"
+        await sleep(2999)
+        assert lab.strike.is_on
+        await sleep(2)
+        assert not lab.strike.is_on and lab.strike.log[2:] == ["off"]
+
+    lab.run(scenario)
+
+
+def test_the_end_of_passage_energises_for_nothing_but_what_is_left():
+    lab = Lab()
+    step = fsm.step
+    for on_ms in (1, 2999, 3001, 10000):
+        lab.lock.operate(UNLOCK, grant(), BLE)
+        lab.time.now_ms += 2000
+        fsm.step = lambda state, event, now_ms, on_ms=on_ms: (state, ((states.ENERGISE_STRIKE, on_ms),))
+        try:
+            with raises(Unauthorised):
+                lab.lock._step(states.PASSAGE_ENDED)
+        finally:
+            fsm.step = step
+        lab.lock.withdraw()
+    assert 10000 not in lab.strike.log
 
 
 def test_a_passage_that_ends_over_a_closed_door_relocks():

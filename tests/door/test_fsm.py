@@ -227,10 +227,19 @@ def test_passage_from_its_beginning_to_its_end():
 
 def test_a_grant_in_passage_outlasts_its_end():
     state, actions, now = run(locked(), states.PASSAGE_BEGUN, (states.UNLOCK_GRANTED, 3000), states.PASSAGE_ENDED)
-    assert actions == ((states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE),)
+    # and no longer than it was granted, should nobody step any more
+    assert actions == ((states.ENERGISE_STRIKE, 4999), (states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE))
     assert state.mode == states.UNLOCKED and ticks_diff(state.deadline_ms, now) == 4999
     state, actions = fsm.step(state, states.TIME_PASSED, state.deadline_ms)
     assert actions == ((states.RELEASE_STRIKE,),) and state.mode == states.RELOCKING
+
+
+def test_a_grant_whose_time_is_over_does_not_outlast_passage():
+    for events in ((), (states.DOOR_OPENED,)):
+        events = (states.PASSAGE_BEGUN,) + events + (states.HOLD_GRANTED, (states.PASSAGE_ENDED, 10000))
+        state, actions, _ = run(locked(), *events)
+        assert actions == ((states.RELEASE_STRIKE,), (states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE))
+        assert not state.is_energised
 
 
 def test_a_failed_strike_ends_passage():

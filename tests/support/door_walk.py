@@ -129,9 +129,12 @@ class Walk:
     def follow(self, event):
         for action in self.actions:
             if action[0] == states.ENERGISE_STRIKE:
-                assert 500 <= action[1] <= STRIKE_MAX_MS
                 is_renewal = event == states.TIME_PASSED and self.in_passage
-                assert event in RIGHTS or is_renewal, "energised for nobody"
+                if event == states.PASSAGE_ENDED:
+                    assert 0 < action[1] <= ticks_diff(self.granted_until, self.now), "longer than granted"
+                else:
+                    assert 500 <= action[1] <= STRIKE_MAX_MS
+                    assert event in RIGHTS or is_renewal, "energised for nobody"
                 self.coil_until = ticks_add(self.now, action[1])
             elif action[0] == states.RELEASE_STRIKE:
                 self.coil_until = None
@@ -189,6 +192,7 @@ class Walk:
             assert self.coil_until is not None
         if self.is_on and not self.in_passage:
             assert self.granted_until is not None, "on for nobody"
+            assert ticks_diff(self.granted_until, self.coil_until) >= 0, "on for longer than granted"
         if self.in_passage:
             assert state.lock_state == states.LOCK_UNLOCKED and not self.alarms
         active = state.alarm

@@ -291,11 +291,12 @@ class Controller:
 
     def _step(self, event: int, decision: "Decision | None" = None, link: int = 0) -> None:
         """Step the machine and carry its actions out. The new state holds only once the strike has followed."""
-        state, actions = fsm.step(self._state, event, self._ticks_ms())
+        now_ms = self._ticks_ms()
+        state, actions = fsm.step(self._state, event, now_ms)
         for action in actions:
             if action[0] == states.ENERGISE_STRIKE:
                 # asked a second time, right before the coil: one skipped branch must not open a door
-                if self._is_shadow() or not self._may_energise(event, decision):
+                if self._is_shadow() or not self._may_energise(event, decision, ticks_add(now_ms, action[1])):
                     raise Unauthorised
                 self._strike.energise(action[1])
             elif action[0] == states.RELEASE_STRIKE:
@@ -313,11 +314,14 @@ class Controller:
         if self._state.mode == states.LOCKED:
             self._opener = None
 
-    def _may_energise(self, event: int, decision: "Decision | None") -> bool:
+    def _may_energise(self, event: int, decision: "Decision | None", until_ms: int) -> bool:
         if decision is not None:
             return is_grant(decision)
         if event in (states.PASSAGE_BEGUN, states.TIME_PASSED):
             return self._is_passage
+        if event == states.PASSAGE_ENDED:
+            # for what is left of the time that somebody has
+            return until_ms == self._state.strike_until_ms
         return event == states.REX_PRESSED
 
     def _interrupt(self, event: int) -> None:

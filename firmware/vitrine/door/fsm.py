@@ -10,12 +10,12 @@ The strike is fail-secure with a slam latch: energised = released, and a door th
 | UNLOCKED       | OPEN R D   | OPEN R D   | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | RELOCKING R  | -            | -           |
 | UNLOCKED hold  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | RELOCKING R  | -            | -           |
 | UNLOCKED pass  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | RELOCKING R O  | RELOCKING R  | RELOCKING R  | -            | UNLOCKED E   | -           |
-| UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | UNLOCKED O     | RELOCKING R  | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
+| UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | UNLOCKED E O   | RELOCKING R  | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
 | RELOCKING      | OPEN D     | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | -            | -            | LOCKED O    |
 | OPEN           | -          | -          | RELOCKING D   | OPEN E O     | OPEN E O      | OPEN E O      | OPEN O        | OPEN E O      | -              | OPEN R       | OPEN R       | -            | -            | AJAR D A    |
 | OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN R O      | OPEN E O      | -              | OPEN R       | OPEN R       | OPEN R       | -            | AJAR D A    |
 | OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN R O       | OPEN R       | OPEN R       | -            | OPEN E       | -           |
-| OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN O         | OPEN R       | OPEN R       | OPEN         | OPEN E       | -           |
+| OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN E O       | OPEN R       | OPEN R       | OPEN         | OPEN E       | -           |
 | AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R       | AJAR R       | -            | -            | AJAR A      |
 | AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R       | AJAR R       | -            | -            | -           |
 | AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR R O      | OPEN E C O D  | -              | AJAR R       | AJAR R       | AJAR R       | -            | AJAR A      |
@@ -40,7 +40,8 @@ Why so:
  * FORCED is said only when the door had been reported Locked; a door opened while settling is a late exit.
  * `lock` on an open door ends the strike's time; the door is said to be Locked when it has closed and settled.
  * Passage holds the strike by times of MAX_ON_MS, each renewed when half of it is left: who stops stepping, lets go. It
-   lies over the rest: a grant's time runs as without it, and is still there when passage ends. `lock` does not end it.
+   lies over the rest: a grant's time runs as without it, and the strike gets what is left of it when passage ends.
+   `lock` does not end passage.
  * In passage nothing is forced or ajar; at its end an open door gets its ajar time from then on.
  * STRIKE_FAILED and LOCKED_DOWN take the strike off whatever runs, passage too; the exit button works after both.
 """  # noqa: E501
@@ -351,9 +352,11 @@ def _end_passage(state: State, now_ms: int) -> "Step":
     new = state.copy()
     source = states.SOURCE_SCHEDULE
     report = (states.REPORT_OPERATION, states.LOCK, source)
-    if state.strike_until_ms is None:
+    until_ms = state.strike_until_ms
+    if until_ms is None or _is_due(until_ms, now_ms):
         new.drop(states.PASSAGE_ENDED, source, now_ms)
         return new, (_RELEASE, report)
     new.passage_until_ms = None
     new.become(state.mode, states.PASSAGE_ENDED, source, now_ms)
-    return new, (report,)
+    # or a lock that hangs now would hold the strike for as long as passage had it
+    return new, ((states.ENERGISE_STRIKE, ticks_diff(until_ms, now_ms)), report)
