@@ -22,11 +22,10 @@ from .emulator import EmulatedLock, EmulatorError, VirtualRadio, aioble_in_use
 from .emulator.radio import RadioController, make_device
 from .emulator_state import DEFAULT_FOLDER, EmulatorState
 from .errors import ToolError
+from .hand import Hand, status_text
 from .keyboard import listening
 from .workspace import Workspace
 
-POWER_OFF_S: Final = 0.5
-BUTTON_S: Final = 0.3
 _WATCH_S = 0.5
 _MAX_KEYS = 64
 KEYS: Final = {"o": "open", "c": "close", "x": "rex", "f": "force", "p": "power-cut", "s": "status"}
@@ -57,6 +56,7 @@ class Emulation:
             name=space.record.lock_id,
         )
         self._lock.listeners.append(self._heard)
+        self._hand = Hand(self._lock, space.record.lock_id, self._say)
 
     async def run(self) -> None:
         """Start everything, wait for the end, stop everything; ToolError if the lock cannot run."""
@@ -64,7 +64,7 @@ class Emulation:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._end.set)
         async with AsyncExitStack() as stack:
-            control = ControlServer(self._space.folder, self._obey)
+            control = ControlServer(self._space.folder, self._hand.obey)
             await control.start()
             stack.push_async_callback(control.stop)
             try:
@@ -143,46 +143,12 @@ class Emulation:
                 self._print(HELP)
             elif key in KEYS:
                 try:
-                    answer = await self._obey(KEYS[key])
+                    answer = await self._hand.obey(KEYS[key])
                 except ToolError as error:
                     self._say("hand", str(error), is_bad=True)
                 else:
                     if KEYS[key] == "status":
                         self._print(status_text(answer))
-
-    async def _obey(self, command: str) -> dict[str, Any]:
-        """Do what a person at the case can do, and return the status after it."""
-        lock = self._lock
-        if command == "open":
-            is_open = lock.pull_door()
-            self._say("hand", "pulls the door", "it opens" if is_open else "the bolt holds it")
-        elif command == "close":
-            lock.set_door(True)
-            self._say("hand", "closes the door")
-        elif command == "force":
-            lock.set_door(False)
-            self._say("hand", "forces the door open", is_bad=True)
-        elif command == "rex":
-            self._say("hand", "presses the exit button")
-            lock.press_rex(True)
-            await asyncio.sleep(BUTTON_S)
-            lock.press_rex(False)
-        elif command == "power-cut":
-            await self._cut_power(lock)
-        return _status(lock, self._space.record.lock_id)
-
-    async def _cut_power(self, lock: EmulatedLock) -> None:
-        if not lock.is_on:
-            raise ToolError("the power is off already: wait for it to come back")
-        self._say("hand", "cuts the power", "the clock has a battery", is_bad=True)
-        await lock.power_cut()
-        await asyncio.sleep(POWER_OFF_S)
-        try:
-            await lock.start()
-            await lock.wait_advertising()
-        except EmulatorError as error:
-            raise ToolError(str(error).splitlines()[0]) from error
-        self._say("lock", "is on the air again")
 
     def _say(self, who: str, what: str, why: str = "", *, is_bad: bool = False) -> None:
         """Print one line of the timeline."""
@@ -209,22 +175,3 @@ class Emulation:
 
     def _keep_log(self) -> None:
         self._space.log.write_text(self._lock.last_words(1000) + "\n")
-
-
-def _status(lock: EmulatedLock, lock_id: str) -> dict[str, Any]:
-    return {
-        "lock_id": lock_id,
-        "power": lock.is_on,
-        "door": "closed" if lock.door_closed else "open",
-        "strike": lock.strike_energised,
-        "phones": lock.connections,
-        "restarts": lock.restarts,
-    }
-
-
-def status_text(status: dict[str, Any]) -> str:
-    """Return a status, as the control socket gives it, in one line for a person."""
-    strike = "energised (the bolt is free)" if status["strike"] else "without current (the bolt holds)"
-    power = "" if status["power"] else "; no power"
-    phones = f"{status['phones']} phone{'' if status['phones'] == 1 else 's'} connected"
-    return f"{status['lock_id']}: door {status['door']}, strike {strike}, {phones}{power}"

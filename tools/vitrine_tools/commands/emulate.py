@@ -29,7 +29,7 @@ def emulate(
     folder = folder or DEFAULT_FOLDER
     if send is not None:
         from .. import control
-        from ..emulation import status_text
+        from ..hand import status_text
 
         answer = control.send(folder, send)
         output.print_line(json.dumps(answer) if as_json else status_text(answer))
