@@ -603,6 +603,20 @@ def test_lockdown_takes_the_strike_off_at_once_and_leaves_the_way_out():
         lab.run(scenario)
 
 
+def test_a_passage_that_a_lockdown_ends_is_on_record():
+    lab = Lab()
+
+    async def scenario():
+        lab.lock.begin_passage()
+        await sleep(10)
+        lab.lock.lock_down()
+        lab.lock.end_passage()  # as the scenario does
+        await sleep(1000)
+
+    lab.run(scenario)
+    assert lab.operations() == [(UNLOCK, 6, False), (LOCK, 6, False), (LOCK, 4, False)]
+
+
 def test_a_lockdown_whose_release_fails_is_on_record():
     lab = Lab()
 

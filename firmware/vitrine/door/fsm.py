@@ -4,23 +4,23 @@ Owns when the strike is energised and what the door is said to be. Knows no pins
 ticks, timers are deadlines in the state, and the caller carries the actions out and comes back at `deadline_ms`.
 The strike is fail-secure with a slam latch: energised = released, and a door that falls shut latches by itself.
 
-| state          | opened     | found open | shut          | REX          | unlock        | hold          | lock          | begun         | ended          | locked down  | failed       | coil due     | renewal due  | next due    |
-|----------------|------------|------------|---------------|--------------|---------------|---------------|---------------|---------------|----------------|--------------|--------------|--------------|--------------|-------------|
-| LOCKED         | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | LOCKED O      | UNLOCKED E O  | -              | LOCKED R     | LOCKED R     | -            | -            | -           |
-| UNLOCKED       | OPEN R D   | OPEN R D   | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | RELOCKING R  | -            | -           |
-| UNLOCKED hold  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | RELOCKING R  | -            | -           |
-| UNLOCKED pass  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | RELOCKING R O  | RELOCKING R  | RELOCKING R  | -            | UNLOCKED E   | -           |
-| UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | UNLOCKED E O   | RELOCKING R  | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
-| RELOCKING      | OPEN D     | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R  | RELOCKING R  | -            | -            | LOCKED O    |
-| OPEN           | -          | -          | RELOCKING D   | OPEN E O     | OPEN E O      | OPEN E O      | OPEN O        | OPEN E O      | -              | OPEN R       | OPEN R       | -            | -            | AJAR D A    |
-| OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN R O      | OPEN E O      | -              | OPEN R       | OPEN R       | OPEN R       | -            | AJAR D A    |
-| OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN R O       | OPEN R       | OPEN R       | -            | OPEN E       | -           |
-| OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN E O       | OPEN R       | OPEN R       | OPEN         | OPEN E       | -           |
-| AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R       | AJAR R       | -            | -            | AJAR A      |
-| AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R       | AJAR R       | -            | -            | -           |
-| AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR R O      | OPEN E C O D  | -              | AJAR R       | AJAR R       | AJAR R       | -            | AJAR A      |
-| FORCED         | -          | -          | RELOCKING D C | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED O      | OPEN E C O D  | -              | FORCED R     | FORCED R     | -            | -            | -           |
-| FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED R O    | OPEN E C O D  | -              | FORCED R     | FORCED R     | FORCED R     | -            | -           |
+| state          | opened     | found open | shut          | REX          | unlock        | hold          | lock          | begun         | ended          | locked down   | failed       | coil due     | renewal due  | next due    |
+|----------------|------------|------------|---------------|--------------|---------------|---------------|---------------|---------------|----------------|---------------|--------------|--------------|--------------|-------------|
+| LOCKED         | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | LOCKED O      | UNLOCKED E O  | -              | LOCKED R      | LOCKED R     | -            | -            | -           |
+| UNLOCKED       | OPEN R D   | OPEN R D   | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | RELOCKING R  | -            | -           |
+| UNLOCKED hold  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | RELOCKING R  | -            | -           |
+| UNLOCKED pass  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | RELOCKING R O  | RELOCKING R O | RELOCKING R  | -            | UNLOCKED E   | -           |
+| UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | UNLOCKED E O   | RELOCKING R O | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
+| RELOCKING      | OPEN D     | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | -            | -            | LOCKED O    |
+| OPEN           | -          | -          | RELOCKING D   | OPEN E O     | OPEN E O      | OPEN E O      | OPEN O        | OPEN E O      | -              | OPEN R        | OPEN R       | -            | -            | AJAR D A    |
+| OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN R O      | OPEN E O      | -              | OPEN R        | OPEN R       | OPEN R       | -            | AJAR D A    |
+| OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN R O       | OPEN R O      | OPEN R       | -            | OPEN E       | -           |
+| OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN E O       | OPEN R O      | OPEN R       | OPEN         | OPEN E       | -           |
+| AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R        | AJAR R       | -            | -            | AJAR A      |
+| AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R        | AJAR R       | -            | -            | -           |
+| AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR R O      | OPEN E C O D  | -              | AJAR R        | AJAR R       | AJAR R       | -            | AJAR A      |
+| FORCED         | -          | -          | RELOCKING D C | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED O      | OPEN E C O D  | -              | FORCED R      | FORCED R     | -            | -            | -           |
+| FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED R O    | OPEN E C O D  | -              | FORCED R      | FORCED R     | FORCED R     | -            | -           |
 
 Rows: the mode; `hold` = unlocked for the hold time; `coil` = open with the strike energised for the unlock time; `pass` =
 in passage; `both` = in passage, and a grant's time runs besides; `last` = at the third step.
@@ -65,6 +65,7 @@ _RENEW_MS = const(5_000)
 _AJAR_STEPS = const(3)
 
 _RELEASE = (states.RELEASE_STRIKE,)
+_PASSAGE_OVER = (states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE)
 
 
 class State:
@@ -202,6 +203,8 @@ def step(state: State, event: int, now_ms: int) -> "Step":
     if event in (states.STRIKE_FAILED, states.LOCKED_DOWN):
         new = state.copy()
         new.drop(event, states.SOURCE_UNSPECIFIED, now_ms)
+        if event == states.LOCKED_DOWN and state.passage_until_ms is not None:
+            return new, (_RELEASE, _PASSAGE_OVER)
         return new, (_RELEASE,)
     raise ValueError("no such door event")
 
@@ -351,12 +354,11 @@ def _end_passage(state: State, now_ms: int) -> "Step":
         return state, ()
     new = state.copy()
     source = states.SOURCE_SCHEDULE
-    report = (states.REPORT_OPERATION, states.LOCK, source)
     until_ms = state.strike_until_ms
     if until_ms is None or _is_due(until_ms, now_ms):
         new.drop(states.PASSAGE_ENDED, source, now_ms)
-        return new, (_RELEASE, report)
+        return new, (_RELEASE, _PASSAGE_OVER)
     new.passage_until_ms = None
     new.become(state.mode, states.PASSAGE_ENDED, source, now_ms)
     # or a lock that hangs now would hold the strike for as long as passage had it
-    return new, ((states.ENERGISE_STRIKE, ticks_diff(until_ms, now_ms)), report)
+    return new, ((states.ENERGISE_STRIKE, ticks_diff(until_ms, now_ms)), _PASSAGE_OVER)
