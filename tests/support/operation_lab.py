@@ -4,6 +4,8 @@ Signatures as in command_lab, rules as in access_lab; portable.
 """
 
 from vitrine.access.decision import is_grant
+from vitrine.access.lockout import Lockouts
+from vitrine.access.lockout import empty as no_lockouts
 from vitrine.access.persons import Persons
 from vitrine.access.policy import Policy
 from vitrine.access.provision import Issuer
@@ -62,7 +64,7 @@ class OperationLab(Lab):
             None,
             self.revocations,
             Receipts(Memory(empty()), None),
-            access_lab.FakeLockouts(),
+            Lockouts(Memory(no_lockouts()), lambda: self.rules_configuration.settings, self.fault),
             self.persons,
             self.rules_configuration,
             self.rules_scenario,
@@ -88,6 +90,9 @@ class OperationLab(Lab):
             self,
             self.operations,
         )
+
+    def fault(self, detail):
+        raise AssertionError(detail)
 
     def state(self):
         return super().state() + repr((self.door.moved, self.operations_blob.blob))

@@ -43,7 +43,7 @@ class Order:
     """
 
     sub = issuer_name = exp = not_before = cnonce = uses = None
-    cti = holder_key = b""
+    cti = b""
     windows = ()
     needs_uv = is_duress = False
     persons = exi = 1
@@ -102,7 +102,7 @@ class Operations:
             return reasons.GRANTED
         instant = self._clock.instant()
         order = Order()
-        order.kid = command.kid
+        order.kid = order.holder_key = command.kid  # no key is so short
         order.audiences = command.audiences
         order.hash = command.id
         order.ref = ref
