@@ -99,8 +99,11 @@ class BrokerLock:
             yield Phone(radio_phone, self.lock_id)
 
     def openings(self) -> int:
-        """How often the strike went on."""
-        return sum(level for _, name, level in self.lock.pin_trace if name == "STRIKE")
+        """How often somebody opened it; and if nobody did, the strike has not moved."""
+        opened = [event for event in self.kinds(2) if event[5] in (1, 128)]
+        moved = any(level for _, name, level in self.lock.pin_trace if name == "STRIKE")
+        assert moved == bool(opened)
+        return len(opened)
 
     def kinds(self, kind: int) -> list[dict]:
         return [event for event in self.lock.events if event[1] == kind]
