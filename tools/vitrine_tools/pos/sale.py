@@ -27,13 +27,20 @@ def _reference(text: str) -> str:
     return text
 
 
+def _fixture(text: str) -> str:
+    try:
+        return names.check_lock_id(text)
+    except ToolError:
+        raise SaleError("the fixture must be the id of a lock") from None  # who knows what the till wrote there
+
+
 class Sale(BaseModel):
     """One sale. sale: an opaque reference of 1 to 32 bytes, in hexadecimal or else in base64url without padding."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    sale: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{2,64}\Z"), AfterValidator(_reference)]
-    fixture: Annotated[str, AfterValidator(names.check_lock_id)]
+    sale: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{2,64}$"), AfterValidator(_reference)]
+    fixture: Annotated[str, AfterValidator(_fixture)]
     paid: bool
 
     @property
