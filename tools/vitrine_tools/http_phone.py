@@ -9,7 +9,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import cbor, protocol
+from . import cbor, names, protocol
 from .errors import LinkError, ToolError
 from .phone import Limits, Phone, Transport
 from .protocol import Op, ProtocolError, Status
@@ -73,10 +73,11 @@ class HttpPhone(Phone):
             content = answer.read(protocol.MAX_ANSWER + 1)
         finally:
             connection.close()
-        if answer.headers.get_content_type() != CBOR:
-            return answer.status, None, None
+        session = answer.headers.get(_SESSION)
+        if answer.status not in STATUSES or answer.headers.get_content_type() != CBOR:
+            return answer.status, session, None
         try:
-            return answer.status, answer.headers.get(_SESSION), cbor.decode(content, protocol.MAX_ANSWER)
+            return answer.status, session, cbor.decode(content, protocol.MAX_ANSWER)
         except cbor.CborError as error:
             raise ProtocolError(f"an answer that is not CBOR as it must be: {error}") from None
 
@@ -105,6 +106,14 @@ def parse_url(url: str) -> tuple[str, str, int]:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ToolError(f"{url} is not a lock's address: give http://HOST or http://HOST:PORT, or https://")
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else PORT)
+
+
+async def find(name: str, timeout_s: float, *, is_tls: bool = False) -> str:
+    """Return the URL of the lock that is called `name` (or NAME:PORT) in the local network."""
+    host, _, port = name.partition(":")
+    host = names.check_lock_id(host.removesuffix(".local"))
+    url = f"http{'s' if is_tls else ''}://{await resolve(host, timeout_s)}"
+    return f"{url}:{port}" if port else url
 
 
 async def resolve(name: str, timeout_s: float, interfaces: list[str] | None = None) -> str:

@@ -1,5 +1,8 @@
-"""`vitrine unlock`: be the phone. Through bleak, over the system's Bluetooth or to a running `vitrine emulate`."""
+"""`vitrine unlock`: be the phone. Through bleak, over the system's Bluetooth or to a running `vitrine emulate`; or over
+the local network, by HTTP.
+"""
 
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,10 +11,13 @@ import typer
 from . import output
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
     from ..courier import Carried
     from ..emulator_state import EmulatorState
     from ..keys import PrivateKey
-    from ..phone import Outcome
+    from ..phone import Outcome, Phone
     from ..protocol import Action
 
 
@@ -28,6 +34,13 @@ def unlock(
     courier: Annotated[
         Path | None, typer.Option(help="file in which to carry the lock's records to a collector, and its answer back")
     ] = None,
+    http: Annotated[
+        str | None, typer.Option(metavar="URL", help="go over the network, to e.g. http://192.168.1.20")
+    ] = None,
+    mdns: Annotated[
+        str | None, typer.Option(metavar="NAME", help="go over the network, to NAME.local; NAME:PORT if it is not 80")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(help="certificates that may vouch for the lock: HTTPS")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Open a lock, as a phone does. Exit status 1 if the lock refuses."""
@@ -41,6 +54,8 @@ def unlock(
     from ..protocol import Action, ProtocolError
 
     names.check_lock_id(lock)
+    if http is not None and mdns is not None:
+        raise ToolError("give --http or --mdns, not both")
     running = choose_radio(emulator, lock)
     if token is None or key is None:
         if running is None or running.lock_id != lock:
@@ -54,10 +69,13 @@ def unlock(
     if courier is not None:
         load(courier)  # a damaged file is told while the lock is still closed
     logging.getLogger("bleak").setLevel(logging.CRITICAL)  # what matters comes as an exception
+    is_network = http is not None or mdns is not None
+    reach = _by_network(lock, http, mdns, timeout, ca) if is_network else _by_radio(lock, timeout)
     try:
-        outcome, carried = asyncio.run(_open(lock, token_bytes, holder, Action[action.upper()], uv, timeout, courier))
+        outcome, carried = asyncio.run(_open(reach, lock, token_bytes, holder, Action[action.upper()], uv, courier))
     except (LinkError, ProtocolError) as error:
-        raise ToolError(f"no answer to rely on from {lock} ({error}): go nearer and try again") from error
+        advice = "is it on, and in this network?" if is_network else "go nearer and try again"
+        raise ToolError(f"no answer to rely on from {lock} ({error}): {advice}") from error
     if as_json:
         output.print_json({"lock": lock, **outcome.to_json(), "courier": carried and asdict(carried)})
     elif outcome.is_granted:
@@ -69,29 +87,52 @@ def unlock(
     raise typer.Exit(0 if outcome.is_granted else 1)
 
 
+@asynccontextmanager
+async def _by_radio(lock_id: str, timeout_s: float) -> "AsyncIterator[tuple[Phone, float]]":
+    """Find the lock and connect to it; yield (its phone, when it was found)."""
+    import time
+
+    from ..ble import bleak_link
+    from ..phone import Phone
+
+    device = await bleak_link.find_lock(lock_id, timeout_s)
+    found_s = time.perf_counter()
+    async with await bleak_link.BleakLink.connect(device, timeout_s) as link:
+        yield Phone(link, lock_id), found_s
+
+
+@asynccontextmanager
+async def _by_network(
+    lock_id: str, url: str | None, name: str | None, timeout_s: float, ca: Path | None
+) -> "AsyncIterator[tuple[Phone, float]]":
+    """The same over HTTP; `name` is asked for in the local network."""
+    import time
+
+    from .. import http_phone
+
+    if url is None:
+        url = await http_phone.find(name or "", timeout_s, is_tls=ca is not None)
+    yield http_phone.HttpPhone(url, lock_id, ca=None if ca is None else str(ca)), time.perf_counter()
+
+
 async def _open(
+    reach: "AbstractAsyncContextManager[tuple[Phone, float]]",
     lock_id: str,
     token: bytes,
     holder: "PrivateKey",
     action: "Action",
     is_user_verified: bool,
-    timeout_s: float,
     bag: Path | None,
 ) -> "tuple[Outcome, Carried | None]":
     import time
 
-    from ..ble import bleak_link
     from ..courier import Carried, visit
     from ..errors import LinkError
-    from ..phone import Phone
     from ..protocol import ProtocolError
 
     begin_s = time.perf_counter()
-    device = await bleak_link.find_lock(lock_id, timeout_s)
-    found_s = time.perf_counter()
-    async with await bleak_link.BleakLink.connect(device, timeout_s) as link:
+    async with reach as (phone, found_s):
         connected_s = time.perf_counter()
-        phone = Phone(link, lock_id)
         outcome = await phone.open(token, holder, action=action, is_user_verified=is_user_verified)
         has_proved = outcome.is_granted or outcome.reason is not None
         carried = None
