@@ -81,6 +81,12 @@ def build():
     supervisor.add("scenario", scenario.run, RESTART, VOTE_MS)
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", hardware.indicator.run, RESTART)
+    if hardware.room:
+        from vitrine.app.local_rules import LocalRules
+
+        rules = LocalRules(hardware.room, configuration, events, door, clock)
+        events.add_sink(rules.note)
+        supervisor.add("room", rules.run, RESTART)
     outbox = evidence.outbox
     broker = blob("mqtt").load() if outbox else None
     if outbox and broker is not None:

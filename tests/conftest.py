@@ -21,6 +21,7 @@ PORTABLE = (
     "app/test_dispatch.py",
     "app/test_commands.py",
     "app/test_configuration.py",
+    "app/test_local_rules.py",
     "app/test_operations.py",
     "app/test_risk.py",
     "app/test_starts.py",
@@ -28,7 +29,13 @@ PORTABLE = (
     "fuzz/test_commands.py",
 )
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
-DEVICE = ("drivers/", "links/test_mqtt_wire.py", "links/test_sntp.py", "links/test_http.py", "links/test_wifi.py") + tuple(
+DEVICE = (
+    "drivers/",
+    "links/test_mqtt_wire.py",
+    "links/test_sntp.py",
+    "links/test_http.py",
+    "links/test_wifi.py",
+) + tuple(
     f"app/test_{name}.py"
     for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
 )

@@ -28,8 +28,8 @@ async def test_nothing_moves_at_boot(tmp_path):
     async with board(tmp_path, STAY) as lock:
         await lock.advance(1000)
         assert strike(lock) == []
-        outputs = {"STRIKE": 0, "LED": 0, "BUZZER": 0}
-        sensors = {"DPS": 0, "REX": 1, "BOLT": 0, "MOTION": 0, "TAMPER": 0, "BATTERY": 0}
+        outputs = {"STRIKE": 0, "LED": 0, "BUZZER": 0, "CAMERA": 0, "RELAY": 0}
+        sensors = {"DPS": 0, "REX": 1, "BOLT": 0, "MOTION": 0, "TAMPER": 0, "BATTERY": 0, "TRIGGER": 1}
         assert lock.pins == outputs | sensors
 
 

@@ -26,11 +26,21 @@ class Chip:
         self.inputs = {}
         self.handlers = {}
         self.tones = {}
+        self.timers = {}  # those that run: when they are due
         self.mv = {}  # pin number -> voltage, or None: the converter does not answer
         Chip.now = self
 
     def ticks_ms(self):
         return self.ms & (2**30 - 1)
+
+    def pass_ms(self, ms):
+        """Let time pass; a timer calls back on its millisecond."""
+        for _ in range(ms):
+            self.ms += 1
+            for timer, due_ms in list(self.timers.items()):
+                if due_ms <= self.ms:
+                    del self.timers[timer]
+                    timer.callback(timer)
 
     def power(self, number):
         """Return what the coil at this pin gets now: 0 to 100 percent."""
@@ -55,8 +65,10 @@ class Pin:
     IRQ_RISING = 1
     IRQ_FALLING = 2
 
-    def __init__(self, number):
+    def __init__(self, number, mode=None, pull=None, *, value=None):
         self.number = number
+        if mode is not None:
+            self.init(mode, pull, value=value)
 
     def init(self, mode, pull=None, *, value=None):
         if mode == self.OUT:
@@ -75,6 +87,18 @@ class Pin:
     def irq(self, *, handler, trigger):
         assert callable(handler) and trigger in (1, 2, 3)
         Chip.now.handlers[self.number] = (self, handler, trigger)
+
+
+class Timer:
+    ONE_SHOT = 0
+
+    def __init__(self, number):
+        assert number in (0, 1), "the smallest chip has two"
+
+    def init(self, *, mode, period, callback):
+        assert mode == self.ONE_SHOT and period > 0
+        self.callback = callback
+        Chip.now.timers[self] = Chip.now.ms + period
 
 
 class ADC:
@@ -221,6 +245,7 @@ def install():
     machine.ADC = ADC
     machine.PWM = PWM
     machine.WDT = WDT
+    machine.Timer = Timer
     esp32 = _Module()
     esp32.RMT = RMT
     esp32.NVS = NVS

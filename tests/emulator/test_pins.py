@@ -41,6 +41,9 @@ def test_the_boards_resistors_hold_what_nobody_drives(bench):
         "MOTION": 0,
         "TAMPER": 1,
         "BATTERY": 0,
+        "CAMERA": 0,
+        "RELAY": 0,
+        "TRIGGER": 1,
     }
 
 

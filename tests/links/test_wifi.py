@@ -4,6 +4,7 @@ import asyncio
 
 from support import fake_network
 from support.virtual_time import VirtualTime
+from vitrine.door.ticks import ticks_diff
 
 fake_network.install(None)
 
@@ -30,6 +31,9 @@ class Lab:
         self.told = []
         self.busy = []  # (from, until) in ms since the start
         self.link = WifiLink(Settings, lock_id, self, self, lambda size: bytes([random]) * size, self.is_busy)
+
+    def ticks_diff(self, end_ms, start_ms):
+        return ticks_diff(end_ms, start_ms)
 
     def record(self, kind, fields):
         assert kind == 129 and list(fields) == [15]

@@ -31,6 +31,8 @@ def test_each_alarm_has_words_and_an_end(alarm):
         ({1: 131, 3: 0, 15: "lost"}, "time: lost"),
         ({1: 133, 14: 9}, "9 records"),
         ({1: 134, 4: 31, 14: 16}, "command refused (16 times): CommandForged"),
+        ({1: 135, 6: 1}, "trigger"),
+        ({1: 135, 6: 4, 14: 8}, "motion (8 times)"),
         ({1: 250}, "event 250"),
         ({}, "event None"),
     ],

@@ -127,6 +127,9 @@ class Settings(BaseModel):
     )
     is_loud: int = _setting(32, 1, 0, 1, "0: light only")
     brownout_starts: int = _setting(33, 4, 0, 20, "so many starts in a row that each end within a minute; 0: never")
+    camera_events: int = _setting(34, 0, 0, 31, "bits of section 16", since=3)
+    camera_ms: int = _setting(35, 500, 50, 5000, "how long a camera's pulse is", since=3)
+    relay_alarms: int = _setting(36, 0, 0, 1023, "bits of sections 7.2 and 16: alarms that switch the relay", since=3)
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from . import protocol
 
 DOOR_LOCK_ALARM, DOOR_STATE_CHANGE, LOCK_OPERATION, LOCK_OPERATION_ERROR = 0, 1, 2, 3
-START, FAULT, CONFIGURATION_CHANGE, TIME_CHANGE, IDENTIFY, RECORDS_LOST, COMMAND_ERROR = range(128, 135)
+START, FAULT, CONFIGURATION_CHANGE, TIME_CHANGE, IDENTIFY, RECORDS_LOST, COMMAND_ERROR, TRIGGER = range(128, 136)
 
 # Matter DoorLock (cluster 0x0101): AlarmCodeEnum, OperationSourceEnum
 _ALARMS: Final = {
@@ -81,6 +81,9 @@ def describe(record: dict[int, Any]) -> Line:
         return Line("lock", f"time: {record.get(15, 'changed')}", bound, is_bad=record.get(3) == 0)
     if kind == RECORDS_LOST:
         return Line("lock", f"{record.get(14, 'some')} records were given up before a collector had them", "", True)
+    if kind == TRIGGER:
+        folded = f" ({record[14]} times)" if 14 in record else ""
+        return Line("room", ("motion" if record.get(6) == 4 else "trigger") + folded, "")
     return Line("lock", f"event {kind}", str(record.get(15, "")))
 
 

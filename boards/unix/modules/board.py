@@ -1,5 +1,7 @@
 """The emulated lock board: an ESP32 module with a strike, a door switch, an exit button, a light, a buzzer and sensors.
 
+For the room around it there are a camera, an alarm relay and a trigger contact.
+
 | name | GPIO | circuit |
 |---|---:|---|
 | STRIKE | 26 | N-channel driver, pulled down: high = energised. Not a strapping pin and quiet at reset |
@@ -11,6 +13,9 @@
 | MOTION | 19 | output of a motion sensor, pulled down: high = motion |
 | TAMPER | 21 | housing switch to ground, pulled up: low = closed; a cut wire reads as open |
 | BATTERY | 35 | the supply, divided by two |
+| CAMERA | 22 | driver, pulled down: high = film |
+| RELAY | 23 | driver of the alarm relay, pulled down: high = on |
+| TRIGGER | 13 | contact to ground, pulled up: low = something happens |
 
 A board names the pins that it does not have None.
 """
@@ -27,6 +32,9 @@ BOLT = 18
 MOTION = 19
 TAMPER = 21
 BATTERY = 35
+CAMERA = 22
+RELAY = 23
+TRIGGER = 13
 CPU_HZ = 240_000_000
 SERVE_ON = "127.0.0.1"  # on a chip 0.0.0.0: every address of its own
 

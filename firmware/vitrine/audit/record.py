@@ -54,6 +54,7 @@ TIME_CHANGE = const(131)
 IDENTIFY = const(132)
 RECORDS_LOST = const(133)
 COMMAND_ERROR = const(134)
+_TRIGGER = const(135)
 
 DETAIL_MAX = const(32)
 AGAIN = "again"  # detail of an alarm that was raised or over too often
@@ -118,6 +119,7 @@ _CLASS_OF_KIND = {
     IDENTIFY: REFUSED,
     RECORDS_LOST: KEPT,
     COMMAND_ERROR: REFUSED,
+    _TRIGGER: ROUTINE,
 }
 
 

@@ -45,6 +45,9 @@ if _TYPE_CHECKING:
         sntp_address: int
         is_loud: int
         brownout_starts: int
+        camera_events: int
+        camera_ms: int
+        relay_alarms: int
 
 
 # in the order of their keys, from 1
@@ -53,7 +56,7 @@ NAMES = (
     "unattended_ms jam_ms rex_held_ms dps_mode dps_short_mv dps_closed_mv dps_open_mv battery_low_mv "
     "battery_scale_pct alarm_blocks uv_required persons_required persons_window_ms lockout_tries "
     "lockout_s lockout_max_s risk_uv risk_persons drift_ppm max_error_s coast_after_s sntp_address "
-    "is_loud brownout_starts"
+    "is_loud brownout_starts camera_events camera_ms relay_alarms"
 )
 # for each: since (1 byte), default (4), least (2), most (4)
 ROWS = (
@@ -90,4 +93,7 @@ ROWS = (
     b"\x02\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff"
     b"\x02\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01"
     b"\x02\x00\x00\x00\x04\x00\x00\x00\x00\x00\x14"
+    b"\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x1f"
+    b"\x03\x00\x00\x01\xf4\x00\x32\x00\x00\x13\x88"
+    b"\x03\x00\x00\x00\x00\x00\x00\x00\x00\x03\xff"
 )

@@ -15,10 +15,11 @@ if _TYPE_CHECKING:
 
 
 _SENSORS = const(("BOLT", "MOTION", "TAMPER", "BATTERY"))
+_ROOM = const(("CAMERA", "RELAY", "TRIGGER"))
 
 
 class Hardware:
-    """strike, inputs, sensors, indicator.
+    """strike, inputs, sensors, indicator; room, or None on a board without any of it.
 
     board: GPIO numbers by name, of the sensors those that it has. settings(): those in force.
     """
@@ -31,3 +32,8 @@ class Hardware:
         bolt, motion, tamper, battery = [getattr(board, name, None) for name in _SENSORS]
         self.sensors = Sensors(bolt, motion, tamper, battery, now, ticks_ms)
         self.indicator = Indicator(Pin(board.LED), Pin(board.BUZZER), lambda: settings().is_loud)
+        self.room = None
+        if any([getattr(board, name, None) is not None for name in _ROOM]):
+            from .room import Room
+
+            self.room = Room(board)

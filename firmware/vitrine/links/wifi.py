@@ -15,8 +15,6 @@ import network
 from micropython import const
 
 from vitrine.app.sync import Pause
-from vitrine.audit.record import DETAIL, FAULT
-from vitrine.door.ticks import ticks_diff
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -33,6 +31,9 @@ _WATCH_MS = const(1_000)
 _STEADY_MS = const(60_000)  # a network that comes and goes is one trouble, not many
 _HOLD_MAX_MS = const(30_000)
 _HOLD_LOOK_MS = const(250)
+_FAULT = const(129)  # SPEC.md section 7, as is the key of its detail
+_DETAIL = const(15)
+
 _NAME_UNPROVISIONED = const("vitrine")
 
 # ESP-IDF's wifi_err_reason_t. What a wrong passphrase leads to differs by access point: the handshake fails, or ends
@@ -56,7 +57,7 @@ class WifiLink:
         self._settings = settings
         self._lock_id = lock_id
         self._events = events
-        self._ticks_ms = clock.ticks_ms
+        self._clock = clock
         self._is_busy = is_busy
         self._pause = Pause(_PAUSE_MIN_MS, random_bytes)
         self._cause = ""  # of the trouble that is on record, until a connection held
@@ -83,6 +84,7 @@ class WifiLink:
 
     async def _live(self) -> str:
         """Live through one connection; return why there is none, or none any more. Raises what the radio raises."""
+        clock = self._clock
         # before the first address: the mDNS responder takes it then, once
         network.hostname(self._lock_id or _NAME_UNPROVISIONED)
         access_point = network.WLAN(network.WLAN.IF_AP)
@@ -93,16 +95,16 @@ class WifiLink:
         wlan.active(True)
         wlan.config(reconnects=0, pm=wlan.PM_PERFORMANCE)
         wlan.connect(self._settings.ssid, self._settings.passphrase)
-        start_ms = self._ticks_ms()
+        start_ms = clock.ticks_ms()
         while not wlan.isconnected():
-            if ticks_diff(self._ticks_ms(), start_ms) >= _CONNECT_MS:
+            if clock.ticks_diff(clock.ticks_ms(), start_ms) >= _CONNECT_MS:
                 reason = wlan.status()
                 return "no-network" if reason in _NO_NETWORK else "password" if reason in _PASSWORD else "timeout"
             await asyncio.sleep_ms(_LOOK_MS)
         self.is_up = True
-        start_ms = self._ticks_ms()
+        start_ms = clock.ticks_ms()
         while wlan.isconnected():
-            if ticks_diff(self._ticks_ms(), start_ms) >= _STEADY_MS:
+            if clock.ticks_diff(clock.ticks_ms(), start_ms) >= _STEADY_MS:
                 self._pause.reset()
                 if self._cause:
                     self._cause = ""
@@ -117,4 +119,4 @@ class WifiLink:
             pass  # the next try will tell
 
     def _tell(self, cause: str) -> None:
-        self._events.record(FAULT, {DETAIL: "wifi:" + cause})
+        self._events.record(_FAULT, {_DETAIL: "wifi:" + cause})

@@ -17,6 +17,7 @@ KINDS: Final = {
     132: "Identify",
     133: "RecordsLost",
     134: "CommandError",
+    135: "Trigger",
 }
 FIELDS: Final = {
     1: "kind",

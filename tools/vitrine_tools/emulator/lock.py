@@ -93,6 +93,10 @@ class EmulatedLock(EmulatedBoard):
         """Somebody is in front of the lock, as the motion sensor sees it."""
         self._pins.drive("MOTION", 1 if is_moving else 0)
 
+    def trigger(self, is_closed: bool = True) -> None:
+        """Something happens at the trigger contact, or is over."""
+        self._pins.drive("TRIGGER", 0 if is_closed else None)
+
     def open_housing(self, is_open: bool = True) -> None:
         """Take the cover off, or put it on again."""
         self._pins.drive("TAMPER", None if is_open else 0)

@@ -38,6 +38,9 @@ BOARD_PULLS = {
     "MOTION": 0,
     "TAMPER": 1,
     "BATTERY": 0,
+    "CAMERA": 0,
+    "RELAY": 0,
+    "TRIGGER": 1,
 }
 
 
