@@ -16,8 +16,8 @@ from micropython import const
 
 from vitrine.app.sync import Pause
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from collections.abc import Callable
 
     from vitrine.app.event_log import EventLog
