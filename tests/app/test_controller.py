@@ -870,6 +870,7 @@ class Watcher:
         self.active = {}
         self.seen = 0
         self.in_passage = False  # without a trusted clock
+        self.was_forced = False
         self.right_until_ms = 0
         self.look()
 
@@ -927,6 +928,7 @@ class Watcher:
 
     def right(self, until_ms):
         self.right_until_ms = max(self.right_until_ms, until_ms)
+        self.was_forced = False
 
     def wait(self, ms):
         """As run(): step at each deadline, at the latest every second."""
@@ -957,7 +959,8 @@ class Watcher:
         self.seen = len(lab.records)
         assert set(lab.lock.alarms) == set(self.active), "alarms and records disagree"
         if forced:
-            assert was_locked and not self.is_shadow
+            assert (was_locked or self.was_forced) and not self.is_shadow
+            self.was_forced = True
         if was_locked and was_closed and not lab.inputs.door_closed and not self.is_shadow and not lab.strike.is_on:
             assert forced or self.in_passage or lab.time.now_ms <= self.right_until_ms, "opened without right, unsaid"
         if self.is_shadow:

@@ -74,6 +74,7 @@ ROWS = {
     "UNLOCKED pass": [states.PASSAGE_BEGUN],
     "UNLOCKED both": [states.PASSAGE_BEGUN, states.UNLOCK_GRANTED],
     "RELOCKING": [states.UNLOCK_GRANTED, states.LOCK_GRANTED],
+    "RELOCKING bad": [states.DOOR_OPENED, states.DOOR_SHUT],
     "OPEN": [states.UNLOCK_GRANTED, states.DOOR_OPENED],
     "OPEN coil": [states.UNLOCK_GRANTED, states.DOOR_OPENED, states.REX_PRESSED],
     "OPEN pass": [states.PASSAGE_BEGUN, states.DOOR_OPENED],
@@ -199,6 +200,17 @@ def test_ajar_is_said_once_and_again_only_after_a_grant_or_a_close():
     state, actions = fsm.step(state, states.UNLOCK_GRANTED, ticks_add(now, 3600000))
     assert state.mode == states.OPEN and ticks_diff(state.next_ms, now) == 3600000 + 30000
     assert (states.RAISE_ALARM, states.ALARM_AJAR, 0) in actions
+
+
+def test_forced_again_before_it_is_locked_again_is_forced():
+    forced = (states.RAISE_ALARM, states.ALARM_FORCED_OPEN, 1)
+    again = (states.DOOR_OPENED, states.DOOR_SHUT) * 3
+    assert forced in run(locked(), *again, states.DOOR_OPENED)[1]
+    assert forced in run(locked(), *again, states.LOCK_GRANTED, states.LOCKED_DOWN, states.DOOR_OPENED)[1]
+    # whoever had the right meanwhile may be late
+    for right in (states.REX_PRESSED, states.UNLOCK_GRANTED):
+        state, actions, _ = run(locked(), *again, right, (states.TIME_PASSED, 5000), states.DOOR_OPENED)
+        assert forced not in actions and state.mode == states.OPEN
 
 
 def test_passage_from_its_beginning_to_its_end():

@@ -32,6 +32,7 @@ class Walk:
         self.alarms = {}  # code: step
         self.is_settled = self.closed  # Locked has been due and said
         self.settling_since = None
+        self.was_forced = False  # and nobody has had the right since
         self.counting_since = None if self.closed else self.now  # to the next step of ajar
         self.check()
 
@@ -54,8 +55,9 @@ class Walk:
             self.counting_since = self.now
         self.apply(event)
         forced = (states.RAISE_ALARM, states.ALARM_FORCED_OPEN, 1) in self.actions
-        is_due = was_closed and was_settled and event == states.DOOR_OPENED
+        is_due = was_closed and (was_settled or self.was_forced) and event == states.DOOR_OPENED
         assert forced == is_due, "forced open: %s instead of %s" % (forced, is_due)
+        self.was_forced = forced or (self.was_forced and not was_closed)
         if forced:
             self.counting_since = None
 
@@ -110,6 +112,7 @@ class Walk:
             assert not self.is_on, "on after a failure or in lockdown"
         if event in RIGHTS:
             self.is_settled = False
+            self.was_forced = False
             self.settling_since = None
             assert self.is_on, "a right goes to nothing"
         if self.closed and was_on and self.coil_until is None:

@@ -12,6 +12,7 @@ The strike is fail-secure with a slam latch: energised = released, and a door th
 | UNLOCKED pass  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | RELOCKING R O  | RELOCKING R O | RELOCKING R  | -            | UNLOCKED E   | -           |
 | UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | UNLOCKED E O   | RELOCKING R O | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
 | RELOCKING      | OPEN D     | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | -            | -            | LOCKED O    |
+| RELOCKING bad  | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | -            | -            | LOCKED O    |
 | OPEN           | -          | -          | RELOCKING D   | OPEN E O     | OPEN E O      | OPEN E O      | OPEN O        | OPEN E O      | -              | OPEN R        | OPEN R       | -            | -            | AJAR D A    |
 | OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN R O      | OPEN E O      | -              | OPEN R        | OPEN R       | OPEN R       | -            | AJAR D A    |
 | OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN R O       | OPEN R O      | OPEN R       | -            | OPEN E       | -           |
@@ -23,7 +24,7 @@ The strike is fail-secure with a slam latch: energised = released, and a door th
 | FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED R O    | OPEN E C O D  | -              | FORCED R      | FORCED R     | FORCED R     | -            | -           |
 
 Rows: the mode; `hold` = unlocked for the hold time; `coil` = open with the strike energised for the unlock time; `pass` =
-in passage; `both` = in passage, and a grant's time runs besides; `last` = at the third step.
+in passage; `both` = in passage, and a grant's time runs besides; `last` = at the third step; `bad` = it was FORCED.
 Columns: DOOR_OPENED, DOOR_FOUND_OPEN, DOOR_SHUT, REX_PRESSED, UNLOCK_GRANTED, HOLD_GRANTED, LOCK_GRANTED, PASSAGE_BEGUN,
 PASSAGE_ENDED, LOCKED_DOWN, STRIKE_FAILED, and TIME_PASSED at the end of a grant's time, when passage's strike is to be
 renewed, and at the mode's own deadline (RELOCKING: settled; OPEN: ajar; AJAR: its next step).
@@ -37,7 +38,8 @@ Why so:
  * A running time is only ever extended: E stands where the new end is later than the old one.
  * After a plain unlock the coil is released as soon as the door opens (heat; the slam latch needs no coil to close).
  * An exit request lets out, but it does not silence an alarm: only a grant takes AJAR and FORCED back to OPEN.
- * FORCED is said only when the door had been reported Locked; a door opened while settling is a late exit.
+ * FORCED is said only when the door had been reported Locked; a door opened while settling is a late exit, unless it
+   was FORCED before.
  * `lock` on an open door ends the strike's time; the door is said to be Locked when it has closed and settled.
  * Passage holds the strike by times of MAX_ON_MS, each renewed when half of it is left: who stops stepping, lets go. It
    lies over the rest: a grant's time runs as without it, and the strike gets what is left of it when passage ends.
@@ -74,7 +76,8 @@ class State:
     mode: one of states.py. cause, source: the event and the OperationSourceEnum that led to this mode. next_ms: the
     mode's own deadline, or None. strike_until_ms: when a grant's or exit request's time ends, or None. is_hold: that
     time was granted as a hold, so it outlasts the opening of the door. passage_until_ms: when the strike's time of
-    passage ends if nobody renews it, or None. alarm_step: 1 to 3 in AJAR, 1 in FORCED, else 0.
+    passage ends if nobody renews it, or None. alarm_step: 1 to 3 in AJAR, 1 in FORCED and in RELOCKING after
+    it, else 0.
     """
 
     def __init__(self, mode: int, settings: "Settings") -> None:
@@ -271,7 +274,8 @@ def _door_opened(state: State, event: int, now_ms: int) -> "Step":
         return state, ()
     new = state.copy()
     source = states.SOURCE_MANUAL
-    if state.mode == states.LOCKED and event != states.DOOR_FOUND_OPEN:
+    is_right = state.mode != states.LOCKED and not state.alarm_step
+    if not is_right and event != states.DOOR_FOUND_OPEN:
         new.become(states.FORCED, event, source, now_ms)
         forced = (states.REPORT_DOOR, states.DOOR_FORCED_OPEN, source)
         return new, (forced, (states.RAISE_ALARM, states.ALARM_FORCED_OPEN, 1))
@@ -290,6 +294,8 @@ def _door_shut(state: State, now_ms: int) -> "Step":
     new = state.copy()
     mode = states.UNLOCKED if state.is_energised else states.RELOCKING
     new.become(mode, states.DOOR_SHUT, states.SOURCE_MANUAL, now_ms)
+    if mode == states.RELOCKING and state.mode == states.FORCED:
+        new.alarm_step = state.alarm_step
     return new, ((states.REPORT_DOOR, states.DOOR_CLOSED, states.SOURCE_MANUAL),) + _over(state)
 
 
