@@ -5,8 +5,8 @@ from micropython import const
 from .settings_blob import SettingsBlobError as NetworkSettingsError
 from .settings_blob import number, read, sized
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
     from vitrine.app.event_log import EventLog

@@ -4,8 +4,8 @@ from micropython import const
 
 from vitrine.codec import cbor
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from typing import Any
 
 _MAX_BLOB = const(1984)
