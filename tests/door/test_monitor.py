@@ -69,6 +69,25 @@ def test_a_bolt_that_does_not_draw_is_jammed():
     assert bench.said[1:] == [(4490, JAMMED, 0)] and bench.monitor.active == ()
 
 
+def test_a_bolt_that_does_not_draw_is_jammed_however_short_its_time_is():
+    for unlock_ms, jam_ms, wanted_ms in ((500, 200, 200), (500, 1500, 250), (1500, 1500, 1250), (10000, 10000, 9750)):
+        settings = Settings({1: unlock_ms, 11: jam_ms})
+        bench = Bench({11: jam_ms})
+        all_well(bench)
+        bench.seen.door(fsm.step(fsm.initial(settings, True, NOW), states.UNLOCK_GRANTED, NOW)[0])
+        bench.wait(unlock_ms)
+        assert bench.said == [(wanted_ms, JAMMED, 1)]
+    # passage goes on: a bolt has all its time
+    bench = Bench({11: 10000})
+    all_well(bench)
+    state = fsm.initial(Settings(), True, NOW)
+    for event in (states.UNLOCK_GRANTED, states.PASSAGE_BEGUN):
+        state = fsm.step(state, event, NOW)[0]
+    bench.seen.door(state)
+    bench.wait(10000)
+    assert bench.said == [(10000, JAMMED, 1)]
+
+
 def test_a_bolt_that_draws_late_but_in_time_is_not():
     bench = Bench()
     all_well(bench)

@@ -19,6 +19,8 @@ _BATTERY_MS = const(10_000)
 _BATTERY_ABOVE_PCT = const(105)
 # A loose wire or a drill makes one alarm, not one at each touch.
 _OVER_MS = const(2_000)
+# A bolt that has not followed is said before the time is over that it has, however short that is.
+_JAM_BEFORE_MS = const(250)
 
 _LOCK_JAMMED = const(0)
 _HOUSING_OPEN = const(5)  # FrontEsceutcheonRemoved
@@ -45,7 +47,8 @@ class Seen:
     """What the sensors say now; None where the board has no such sensor, or it cannot be read.
 
     bolt: True drawn, False home. motion. tamper: True = the housing is open. rex: pressed. battery_mv. switch: one of
-    states.SWITCH_*. The rest is what the lock itself does: is_energised; is_closed; is_settled: closed and locked.
+    states.SWITCH_*. The rest is what the lock itself does: is_energised; until_ms: until when if nothing changes (ticks),
+    or None; is_closed; is_settled: closed and locked.
     """
 
     def __init__(self) -> None:
@@ -56,12 +59,14 @@ class Seen:
         self.battery_mv: "int | None" = None
         self.switch = states.SWITCH_CLOSED
         self.is_energised = False
+        self.until_ms: "int | None" = None
         self.is_closed = True
         self.is_settled = True
 
     def door(self, state: "State") -> None:
         """Take over what the door machine says."""
         self.is_energised = state.is_energised
+        self.until_ms = state.strike_until_ms if state.passage_until_ms is None else None
         self.is_closed = state.is_closed
         self.is_settled = state.mode == states.LOCKED
 
@@ -96,6 +101,9 @@ class Monitor:
             if since_ms is None:
                 since_ms = self._since_ms[i] = now_ms
             due_ms = ticks_add(since_ms, self._patience_ms(_ALARMS[i], holds))
+            if holds and _ALARMS[i] == _LOCK_JAMMED and seen.until_ms is not None:
+                before_ms = ticks_add(seen.until_ms, -_JAM_BEFORE_MS)
+                due_ms = before_ms if ticks_diff(due_ms, before_ms) > 0 else due_ms
             if ticks_diff(now_ms, due_ms) >= 0:
                 self._since_ms[i] = None
                 self._is_active[i] = 0 if was_active else 1
