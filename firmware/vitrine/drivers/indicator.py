@@ -4,7 +4,8 @@ Fed with audit records (SPEC.md section 7) as a sink of the event log. A refusal
 the light answers no guesses of a peer that has proved nothing, and no stranger's phone can make the lock beep. Nor is
 anything shown of ForcedUser, or of what is only decided and not done (shadow).
 
-An alarm plays its pattern when it begins or gets worse, then one round of it every 30 s until it is over.
+An alarm plays its pattern when it begins or gets worse, then one round of the worst one every 30 s until it is over,
+whatever else is shown meanwhile.
 """
 
 import asyncio
@@ -93,7 +94,9 @@ def key_of(record: "dict[int, Any]") -> "int | None":
             return None  # nothing moves
         if record.get(6) == 6:
             return _PASSAGE_ENDED if is_lock else _PASSAGE_BEGUN
-        return _LOCKED if is_lock else _UNLOCKED
+        if is_lock:
+            return _LOCKED if record.get(17) == 1 else None  # it will be, when the door is shut and settled
+        return _UNLOCKED
     if kind == 3 and record.get(16) is True:
         return _key_of_reason(record.get(4))
     if kind == 132 and record.get(6) == 2:
@@ -160,12 +163,14 @@ class Indicator:
 
     async def run(self, vote: "Callable[[], None] | None") -> None:
         """Play what show() and identify() ask for. Silent and dark whenever it ends."""
+        # by itself: what comes again and again at a busy door must not put it off
+        reminder = asyncio.create_task(self._remind())
         try:
             while True:
-                if not await self._news(_REMIND_MS if self._lasting else None):
-                    self._remind()
+                await self._changed.wait()
                 await self._perform()
         finally:
+            reminder.cancel()
             self._quiet()
 
     def _play(self, at: int) -> None:
@@ -181,12 +186,15 @@ class Indicator:
             self._at = -1
             self._changed.set()
 
-    def _remind(self) -> None:
-        """Play one round of the worst alarm that is active."""
-        for at in self._lasting.values():
-            if self._at < 0 or PATTERNS[at + 1] > PATTERNS[self._at + 1]:
-                self._at = at
-        self._rounds = 1
+    async def _remind(self) -> None:
+        """Play one round of the worst alarm that is active, again and again."""
+        while True:
+            await asyncio.sleep_ms(_REMIND_MS)
+            for at in self._lasting.values():
+                if self._at < 0 or PATTERNS[at + 1] > PATTERNS[self._at + 1]:
+                    self._at = at
+                    self._rounds = 1
+                    self._changed.set()
 
     async def _perform(self) -> None:
         self._changed.clear()
@@ -201,11 +209,8 @@ class Indicator:
         self._at = -1
         self._quiet()
 
-    async def _news(self, ms: "int | None") -> bool:
+    async def _news(self, ms: int) -> bool:
         """Wait for something new to show, for so long at most; return whether there is."""
-        if ms is None:
-            await self._changed.wait()
-            return True
         try:
             await asyncio.wait_for_ms(self._changed.wait(), ms)
             return True
