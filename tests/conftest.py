@@ -31,13 +31,11 @@ PORTABLE = (
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
 DEVICE = (
     "drivers/",
-    "links/test_mqtt_wire.py",
-    "links/test_sntp.py",
-    "links/test_http.py",
-    "links/test_wifi.py",
-) + tuple(
-    f"app/test_{name}.py"
-    for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
+    *(f"links/test_{name}.py" for name in ("http", "mqtt_wire", "sntp", "wifi")),
+    *(
+        f"app/test_{name}.py"
+        for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
+    ),
 )
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
 FILE_TIME_LIMIT_S = 240

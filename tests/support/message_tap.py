@@ -94,26 +94,29 @@ class FrameTap:
             self._wrong.append(f"answer: {error}")
             return
         if message is not None:
-            wrong = cbor_misfit("answer", message, protocol.MAX_ANSWER)
-            self._wrong += [wrong] if wrong else self._against_request(cbor.decode(message, protocol.MAX_ANSWER))
+            try:
+                self._wrong += self._misfits(cbor.decode(message, protocol.MAX_ANSWER))
+            except cbor.CborError as error:
+                self._wrong.append(f"answer: {error}")
 
-    def _against_request(self, answer):
-        answer_id, status, body = answer
+    def _misfits(self, answer):
+        answer_id, status, body = answer if isinstance(answer, list) and len(answer) == 3 else (None, None, None)
         place = next((n for n, pending in enumerate(self._pending) if pending[0] == answer_id), None)
         if place is None or self.is_blind:
-            return []
+            return _listed(misfit("answer", project(answer)))
         _, op, fits = self._pending[place]
         del self._pending[: place + 1]
         if answer_id == 0 and status in (Status.MALFORMED, Status.BUSY):
-            return []  # it may be about chunks, or about a peer that is locked out
-        if body == {1: 20}:
-            return []  # an unprovisioned lock looks at nothing
-        if (status == Status.MALFORMED) is fits:
+            fits = False  # it may be about chunks, or about a peer that is locked out
+        elif body == {1: 20}:
+            fits = False  # an unprovisioned lock looks at nothing
+        elif (status == Status.MALFORMED) is fits:
             return [f"a request for {op!r} that {'fits' if fits else 'does not fit'} was answered {answer}"]
-        if not fits:
-            return []
-        wrong = misfit(f"answer-{Op(op).name.lower()}", project(answer))
-        return [wrong] if wrong else []
+        return _listed(misfit(f"answer-{Op(op).name.lower()}" if fits else "answer", project(answer)))
+
+
+def _listed(wrong):
+    return [wrong] if wrong else []
 
 
 def _request(message):
@@ -123,7 +126,8 @@ def _request(message):
         return 0, None, False
     if not isinstance(value, list) or len(value) != 3 or type(value[1]) is not int or not 0 <= value[1] <= 0xFFFF:
         return 0, None, False
-    return value[1], value[0], misfit("request", project(value)) is None
+    op = value[0] if type(value[0]) is int and value[0] in Op.__members__.values() else None
+    return value[1], op, op is not None and misfit(f"request-{Op(op).name.lower()}", project(value)) is None
 
 
 def tap_frames(monkeypatch, wrong):

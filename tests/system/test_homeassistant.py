@@ -172,6 +172,18 @@ async def test_with_a_key_of_its_own_it_signs_a_command_for_the_locks_that_were_
         assert "not one that may be opened from here" in shown.notices[1]["last_answer"]
 
 
+async def test_with_a_key_the_lock_opens_and_says_so_itself(broker, lock, players):
+    options = Options(key=players.issuer, allow=frozenset({LOCK_ID}))
+    async with bridging(broker, options=options), HomeAssistant(broker.client("intruder")) as shown, lock:
+        await shown.shows(LOCK_ID, **IDLE)
+        await shown.press(LOCK_ID, b"UNLOCK")
+        record = await lock.wait_event(lambda record: record.get(1) == 2 and record.get(5) == 1)
+        assert record[18] == 3 and record[13] == players.issuer.public.kid
+        await shown.shows(LOCK_ID, lock="UNLOCKED", door="OFF")
+        await shown.until(lambda: shown.notices)
+        assert shown.notices[0]["last_answer"] == "done"
+
+
 async def test_a_request_that_the_broker_kept_is_not_even_answered(broker):
     async with connected(broker.client("intruder")) as client:
         await client.publish("vitrine-homeassistant/case-7/command", b"UNLOCK", qos=1, retain=True)

@@ -21,7 +21,7 @@ from ..commanding import Answer, Command, Envelope
 from ..commanding_broker import connected
 from ..errors import LinkError, ToolError
 from ..keys import PrivateKey
-from ..protocol import ProtocolError
+from ..protocol import Action, ProtocolError
 from . import discovery
 from .events import NewRecords
 
@@ -30,8 +30,7 @@ _SETTLE_S: Final = 1.0
 _POLL_S: Final = 1.0
 _REQUEST_PAUSE_S: Final = 2.0
 _VALID_S: Final = 60
-_OPERATE: Final = 5  # SPEC.md section 11
-_ACTIONS: Final = {b"LOCK": 0, b"UNLOCK": 1}
+_ACTIONS: Final = {b"LOCK": Action.LOCK, b"UNLOCK": Action.UNLOCK}
 WORKS_FOR: Final = "a token on a phone, or a signed command, opens this lock"
 
 
@@ -139,16 +138,11 @@ class Bridge:
         with contextlib.suppress(aiomqtt.MqttError):  # then the connection's own end tells
             await client.publish(f"{discovery.OWN}/{lock_id}/notice", json.dumps(notice), qos=1)
 
-    async def _command(self, client: aiomqtt.Client, key: PrivateKey, lock_id: str, action: int) -> str:
+    async def _command(self, client: aiomqtt.Client, key: PrivateKey, lock_id: str, action: Action) -> str:
         """Have the lock do it by a signed command; return what came of it."""
         carrier = _Carrier(client, lock_id, self._waiting, self._options.timeout_s)
         try:
-            command = Command(
-                number=_OPERATE,
-                audiences=(lock_id,),
-                sequence=commanding.next_sequence(),
-                body={1: action},
-            )
+            command = commanding.operation(action, (lock_id,), commanding.next_sequence())
             answer = await commanding.carry_out(carrier, key, command, is_sequence_free=True)
         except (LinkError, ToolError, aiomqtt.MqttError) as error:
             return f"sent, and not answered: {error}"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from .. import __version__, protocol
 from ..protocol import Op
-from . import frames, payloads
+from . import payloads
 from .payloads import DIALECT
 
 _CBOR: Final = "application/cbor"
@@ -99,8 +99,7 @@ def _topic(topic: str, message: str, summary: str) -> dict[str, Any]:
 
 def _characteristic(name: str) -> dict[str, Any]:
     uuid = {"request": protocol.REQUEST_UUID, "answer": protocol.ANSWER_UUID}[name]
-    prefix = "" if name == "request" else "answer-"
-    own = {op.name.lower(): f"{prefix}{op.name.lower()}" if prefix else f"request-{op.name.lower()}" for op in Op}
+    own = {op.name.lower(): f"{name}-{op.name.lower()}" for op in Op}
     return {
         "address": uuid,
         "summary": {"request": "written, with response", "answer": "notified"}[name]
@@ -132,9 +131,9 @@ def _message(name: str, content_type: str, summary: str, schema: str) -> dict[st
 
 def _schemas() -> dict[str, Any]:
     """Return every schema; `$id` and `$schema` are the document's business here."""
-    own = {name: payloads.schema(name) for name in payloads.NAMES if name not in ("request", "answer")}
-    own |= {f"request-{op.name.lower()}": frames.request_of(op) for op in Op}
-    return {name: _wrapped(schema) for name, schema in own.items() if not name.startswith("homeassistant")}
+    # of requests and answers those of each op; what goes to Home Assistant is not the lock's
+    own = [name for name in payloads.NAMES if name not in ("request", "answer") and "homeassistant" not in name]
+    return {name: _wrapped(payloads.schema(name)) for name in own}
 
 
 def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:

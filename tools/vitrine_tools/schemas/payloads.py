@@ -29,6 +29,7 @@ _MADE: Final[dict[str, Callable[[], Schema]]] = {
     "proof": tokens.proof,
     "proof-payload": tokens.proof_payload,
     "request": frames.request,
+    **{f"request-{op.name.lower()}": lambda op=op: frames.request_of(op) for op in Op},
     "answer": frames.any_answer,
     **{f"answer-{op.name.lower()}": lambda op=op: frames.answer(op) for op in Op},
     "homeassistant-event": topics.event,
