@@ -36,3 +36,11 @@ def asyncapi() -> None:
     from ..schemas import asyncapi
 
     output.print_json(asyncapi.document())
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI 3.1 document of a lock's HTTP."""
+    from ..schemas import openapi
+
+    output.print_json(openapi.document())
