@@ -26,7 +26,7 @@ class NewRecords:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._looked: dict[int, tuple[int, int]] = {}  # by journal: (heard_s, count) at the last look
+        self._looked: dict[int, tuple[int, int]] = {}  # by journal: (heard_s, covered) at the last look
         self._told: dict[int, set[int]] = {}  # by journal: numbers near its highest that are told
         self._is_starting = True
         for _ in self._unseen():
@@ -48,7 +48,7 @@ class NewRecords:
     def _unseen(self) -> Iterator[Entry]:
         with self._store.engine.connect() as connection:
             for journal in connection.execute(sa.select(journals)).all():
-                looked = journal.heard_s, journal.count
+                looked = journal.heard_s, journal.covered
                 # the time has whole seconds: within the last one there may be more to come
                 if self._looked.get(journal.id) == looked and journal.heard_s < time.time() - 2:
                     continue
