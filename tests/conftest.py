@@ -73,7 +73,7 @@ def messages_fit(monkeypatch):
         from support.message_tap import tap_topics
 
         tap_topics(monkeypatch, wrong)
-    yield
+    yield wrong
     assert not wrong, wrong[:5]
 
 

@@ -143,6 +143,12 @@ def test_an_event_names_no_person_and_no_sale(store):
     assert event["event_type"] in discovery.message(LOCK)["components"]["event"]["event_types"]
 
 
+def test_an_alarm_is_told_by_its_name(store):
+    new = events.NewRecords(store)
+    keep(store, 0, [record(0, _11=code, _14=1) for code in protocol.ALARMS])
+    assert [event["alarm"] for _, event in new.take()] == list(protocol.ALARMS.values())
+
+
 def test_what_is_altered_unknown_or_late_is_no_event(store):
     new = events.NewRecords(store)
     keep(store, 0, [record()], Seal.ALTERED)

@@ -22,8 +22,13 @@ _WORDS = {
     5: {0: "Lock", 1: "Unlock", 128: "Hold", 129: "Courier"},
     6: {1: "Manual", 4: "Auto", 5: "Button", 7: "Remote"},
     10: dict(enumerate(protocol.DOOR_STATES)),
-    11: {0: "LockJammed", 1: "LockFactoryReset", 3: "LockRadioPowerCycled", 4: "WrongCodeEntryLimit"}
-    | {5: "FrontEsceutcheonRemoved", 6: "DoorForcedOpen", 7: "DoorAjar", 8: "ForcedUser"},
+    11: {
+        **protocol.ALARMS,
+        1: "LockFactoryReset",
+        3: "LockRadioPowerCycled",
+        4: "WrongCodeEntryLimit",
+        8: "ForcedUser",
+    },
     12: {0: "Unspecified", 1: "InvalidCredential", 2: "DisabledUserDenied", 3: "Restricted", 4: "InsufficientBattery"},
     17: dict(enumerate(protocol.LOCK_STATES)),
     18: {0: "none", 1: "BLE", 2: "HTTP", 3: "MQTT", 4: "console"},
