@@ -203,6 +203,17 @@ def test_all_before_revokes_by_the_end():
         assert of_admin(lab, OPERATE, UNLOCK, {EXP: MISSING, FRESH: CNONCE}) == reason
 
 
+def test_an_id_that_was_good_once_is_no_way_past_a_revocation():
+    lab = OperationLab()
+    assert lab.execute(OPERATE, UNLOCK, {}, STORE)[0] == reasons.GRANTED
+    lab.revocations.apply(kid_of(ADMIN), 0, 1, [[4, NOW_S + 100, 0]])
+    assert lab.execute(OPERATE, UNLOCK, {SEQUENCE: 8}, STORE)[0] == reasons.GRANTED
+    for _ in range(2):
+        assert of_admin(lab, OPERATE, UNLOCK) in (reasons.REVOKED, reasons.SEQUENCE_STALE)
+    assert of_admin(lab, OPERATE, UNLOCK, {SEQUENCE: 8, EXP: NOW_S + 120}) == reasons.GRANTED
+    assert of_admin(lab, OPERATE, UNLOCK, {SEQUENCE: 9, EXP: NOW_S + 90}) == reasons.REVOKED
+
+
 def test_each_issuer_has_a_sequence_of_its_own():
     lab = OperationLab()
     assert of_admin(lab, OPERATE, UNLOCK, {SEQUENCE: 100}) == reasons.GRANTED
@@ -303,9 +314,9 @@ def test_only_whom_it_is_for_and_who_signed():
     assert lab.execute(OPERATE, UNLOCK, {AUD: GROUP})[0] == reasons.GRANTED
 
 
-def test_a_lock_without_operations_does_not_know_them():
+def test_a_lock_without_operations_does_none():
     lab = OperationLab()
     lab.commands = lab.new_commands()
     for number in (OPERATE, IDENTIFY, AUDIT):
-        assert of_admin(lab, number, None) == reasons.COMMAND_UNKNOWN
+        assert of_admin(lab, number, None) == reasons.FAULT
     assert OperationLab().execute(8, None) == (reasons.COMMAND_UNKNOWN, True)

@@ -19,7 +19,7 @@ from vitrine.access.command import (
     CommandError,
 )
 from vitrine.access.revocation import StoreError, parse_entries
-from vitrine.access.scopes import ADMIN, COURIER, HOLD, UNLOCK
+from vitrine.access.scopes import HOLD
 from vitrine.audit import record as r
 from vitrine.codec import cbor
 from vitrine.crypto.ed25519 import DENY, GRANT
@@ -39,6 +39,7 @@ _ALL_BITS = const(0x3FFFFFFF)
 _TIME_KNOWN = const((1, 2))  # trusted, coasting
 _NAMES = const(("time", "revoke", "configure", "scenario", "operate", "identify", "audit"))
 _HOLD = const(128)  # an action
+_SCOPES = b"\x10\x10\x10\x10\x01\x01\x04"  # of access.scopes, by number: admin four times, unlock twice, courier
 _SHORT_S = const(300)  # an operation ends within this time
 
 _PREVIOUS = const(1)  # of a body of revoke, SPEC.md 11.2
@@ -109,8 +110,7 @@ class Commands:
         self._configuration = configuration
         self._scenario = scenario
         self._evidence = evidence
-        self._operations = operations
-        self._last = SCENARIO if operations is None else AUDIT
+        self._operations: "Any" = operations  # without any, what asks for them is a Fault
 
     def execute(self, envelope: bytes, link: int) -> Result:
         """Judge `envelope`, any bytes that came over `link` (SPEC.md section 7, field 18), and do what it says.
@@ -147,7 +147,7 @@ class Commands:
         fields[r.KID] = command.kid
         if command.sequence is not None:
             fields[r.SEQUENCE] = command.sequence
-        if TIME <= command.number <= self._last:
+        if TIME <= command.number <= AUDIT:
             fields[r.DETAIL] = _NAMES[command.number - 1]
         issuer = self._issuer(command.kid)
         if issuer is None:
@@ -170,7 +170,7 @@ class Commands:
     def _judge(self, command: Command, issuer: "Issuer") -> int:
         """Return GRANTED or why not, as far as that can be told without the signature."""
         number = command.number
-        if not TIME <= number <= self._last:
+        if not TIME <= number <= AUDIT:
             return reasons.COMMAND_UNKNOWN
         if not issuer.scopes & _scopes(command):
             return reasons.SCOPE_NOT_ALLOWED
@@ -216,7 +216,7 @@ class Commands:
             reason = self._configuration.apply(command.body, command.sequence)
             if reason == reasons.GRANTED:
                 changes = self._configuration.changes(before)
-        elif command.number >= OPERATE and self._operations is not None:
+        elif command.number >= OPERATE:
             reason = self._operations.execute(command, self._issuer(command.kid).scopes, verdict, fields)
             if command.number == OPERATE:
                 return reason  # the door has put it on record
@@ -248,7 +248,7 @@ class Commands:
             return self._configuration.sequence
         if command.number == SCENARIO:
             return self._scenario.sequence
-        if command.number >= OPERATE and self._operations is not None:
+        if OPERATE <= command.number <= AUDIT:
             return self._operations.sequence(command.kid)
         if command.number == REVOKE:
             try:
@@ -278,13 +278,9 @@ def _takes_away(command: Command) -> bool:
 def _scopes(command: Command) -> int:
     """Return the scopes of which the issuer must have one."""
     number = command.number
-    if number == OPERATE:
-        return HOLD if cbor.is_map(command.body) and command.body.get(1) == _HOLD else UNLOCK
-    if number == IDENTIFY:
-        return UNLOCK
-    if number == AUDIT:
-        return COURIER
-    return -1 if number == REVOKE and _issuer_meant(command) == command.kid else ADMIN
+    if number == OPERATE and cbor.is_map(command.body) and command.body.get(1) == _HOLD:
+        return HOLD
+    return -1 if number == REVOKE and _issuer_meant(command) == command.kid else _SCOPES[number - 1]
 
 
 def _issuer_meant(command: Command) -> bytes:

@@ -104,7 +104,7 @@ class Operations:
         order = Order()
         order.kid = order.holder_key = command.kid  # no key is so short
         order.audiences = command.audiences
-        order.hash = command.id
+        order.hash = command.signature
         order.ref = ref
         order.scopes = scopes & ~ADMIN
         # as revocations ask for it; over a nonce it was made just now, whenever that is
