@@ -118,7 +118,7 @@ async def find(name: str, timeout_s: float, *, is_tls: bool = False) -> str:
 
 async def resolve(name: str, timeout_s: float, interfaces: list[str] | None = None) -> str:
     """Ask the local network (mDNS, RFC 6762) for the IPv4 address of `name`.local; LinkError if nobody answers."""
-    from zeroconf import AddressResolverIPv4, InterfaceChoice, IPVersion
+    from zeroconf import AddressResolverIPv4, InterfaceChoice, IPVersion  # pyright: ignore[reportPrivateImportUsage]
     from zeroconf.asyncio import AsyncZeroconf
 
     try:

@@ -61,13 +61,13 @@ class Guest:
     left_ms = _HEAD_MS
     answer = b""
     standing = 0  # as of a channel
-    key = 0
+    key: "Any" = 0
 
-    def __init__(self, peer: bytes, now_ms: int, end: "Callable[[], object]") -> None:
+    def __init__(self, peer: "Any", now_ms: int, end: "Callable[[], object]") -> None:
         self.peer = peer
         self.since_ms = now_ms
         self.end = end
-        self.channel = self
+        self.channel: "Any" = self
 
     async def awrite(self, data: bytes) -> None:
         """Take what microdot writes. In one piece on the wire it waits for no acknowledgement of its first line."""
@@ -127,13 +127,14 @@ class HttpLink:
     async def _serve(self, stream, _writer) -> None:
         """One connection: one request, one answer."""
         peer = stream.get_extra_info("peername")[0].encode()
-        connection = Guest(peer, self._clock.ticks_ms(), asyncio.current_task().cancel)
+        task: "Any" = asyncio.current_task()
+        connection: "Any" = Guest(peer, self._clock.ticks_ms(), task.cancel)
         self._admit(self._connections, _CONNECTIONS_MAX, connection)
         try:
             try:
                 response = await self._answer(connection, stream)
-            except (ValueError, EOFError):
-                response = Response({}, 400)
+            except ValueError:
+                response = _error(400)
             except asyncio.CancelledError:
                 stream.write(b"HTTP/1.0 408 N/A\r\nContent-Length: 0\r\n\r\n")
                 raise
@@ -153,25 +154,26 @@ class HttpLink:
             await stream.wait_closed()
 
     async def _answer(self, connection: Guest, stream) -> Response:
-        """Read one request within its bounds and have it answered; ValueError or EOFError if it is none."""
+        """Read one request within its bounds and have it answered; ValueError if it is none."""
         data = b""
         headers = None
+        method = path = ""
         size = end = 0
         while headers is None or len(data) < end + size:
             more = await stream.read(_HEAD_MAX)
             if not more:
-                raise EOFError
+                raise ValueError
             data += more
             if headers is not None:
                 continue
             end = data.find(b"\r\n\r\n") + 4
             if end < 4 or end > _HEAD_MAX:
                 if len(data) >= _HEAD_MAX:
-                    return Response({}, 431)
+                    return _error(431)
                 continue
             connection.left_ms = _TOTAL_MS
             lines = data[: end - 4].decode().split("\r\n")
-            method, path, version = lines[0].split(" ")
+            method, path, _ = lines[0].split(" ")
             headers = {}
             for line in lines[1:]:
                 name, _, value = line.partition(":")
@@ -180,27 +182,23 @@ class HttpLink:
                     raise ValueError
                 headers[name] = value.strip()
             if "transfer-encoding" in headers or (method == "POST" and "content-length" not in headers):
-                return Response({}, 411)
+                return _error(411)
             size = int(headers.get("content-length", 0))
             if not 0 <= size <= _BODY_MAX:
-                return Response({}, 413)
+                return _error(413)
         body = data[end : end + size]
-        return await self._app.dispatch_request(
-            Request(self._app, connection.peer, method, path, version, headers, body)
-        )
+        return await self._app.dispatch_request(Request(self._app, connection.peer, method, path, "1.1", headers, body))
 
     def _handle(self, request: Request):
         """Answer one request that microdot has found a route for."""
         op = _PATHS.index(request.path[4:])
-        peer = request.client_addr
+        peer: "Any" = request.client_addr
         headers = request.headers
         body = request.body
-        is_cbor = "application/cbor" in headers.get("accept", "")
-        if body:
-            kind = headers.get("content-type", "").split(";")[0].lower()
-            is_cbor = kind == "application/cbor"
-            if not is_cbor and kind != "application/json":
-                return {}, 415
+        kind = headers.get("content-type" if body else "accept", "")
+        is_cbor = "/cbor" in kind
+        if body and not is_cbor and "/json" not in kind:
+            return {}, 415
         key = headers.get("vitrine-session")
         headers = {}
         session = None
@@ -243,24 +241,31 @@ class HttpLink:
         return body, (200, 403, 503, 400, 500)[status], headers
 
 
-def _from_json(op: int, text: bytes) -> bytes:
+def _error(code: int) -> Response:
+    body: "Any" = {}
+    return Response(body, code)
+
+
+def _from_json(op: int, body: bytes) -> bytes:
     """Return the CBOR of a JSON request's body; ValueError if it is none."""
-    message = json.loads(text) or {}
+    message = json.loads(body) or {}
     if type(message) is not dict:
         raise ValueError
     names = _FIELDS[op].split()
-    body = {}
+    fields = {}
     for name, value in message.items():
         if type(value) is str:
-            value = binascii.a2b_base64(value.replace("-", "+").replace("_", "/") + "==")
-        body[names.index(name) + 1] = value
-    return cbor.encode(body.get(1) if len(names) == 1 else body or None)
+            text = value.replace("-", "+").replace("_", "/") + "=="
+            value = binascii.a2b_base64(text)  # pyright: ignore[reportAttributeAccessIssue]
+        fields[names.index(name) + 1] = value
+    return cbor.encode(fields.get(1) if len(names) == 1 else fields or None)
 
 
 def _to_json(value, names) -> "Any":
     """Return a decoded value as JSON has it: `names` in place of a map's keys, bytes in base64url."""
     if type(value) is bytes:
-        return binascii.b2a_base64(value).decode().rstrip("=\n").replace("+", "-").replace("/", "_")
+        text = binascii.b2a_base64(value)  # pyright: ignore[reportAttributeAccessIssue]
+        return text.decode().rstrip("=\n").replace("+", "-").replace("/", "_")
     if type(value) is list:
         return [_to_json(item, names) for item in value]
     if type(value) is dict:
