@@ -1,5 +1,10 @@
 """The same lock over the local network: what opens it over BLE opens it over HTTP, and what does not, does not."""
 
+import asyncio
+import json
+import subprocess
+import sys
+
 import pytest
 
 from support.http_client import ask, free_port, network_blob
@@ -104,3 +109,18 @@ async def test_without_a_port_there_is_no_server(store, lock, new_lock):
     async with other:
         with pytest.raises(ConnectionRefusedError):
             await ask(other.http_port, "GET", "/v1/hello")
+
+
+async def test_from_the_command_line(store, lock, tmp_path):
+    (tmp_path / "token.cbor").write_bytes(store.token())
+    store.holder.save(tmp_path / "holder.pem")
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-c", "from vitrine_tools.cli import main; main()", "unlock", "--lock", LOCK_ID],
+        *["--token", "token.cbor", "--key", "holder.pem", "--http", f"http://127.0.0.1:{lock.http_port}", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0 and err == b"" and json.loads(out)["granted"] is True, err
+    assert lock.strike_energised

@@ -189,3 +189,17 @@ def test_our_own_list_is_well_formed():
 
 def test_the_index_is_the_one_of_mpremote():
     assert deps.mip._PACKAGE_INDEX.startswith("https://")
+
+
+def test_a_wheel_is_copied_without_an_index(tmp_path, capsys):
+    microdot = next(package for package in deps.read_pins() if package.is_wheel)
+    table = "".join(f'"{path}" = "{pin}"\n' for path, pin in microdot.files.items())
+    pins = tmp_path / "deps.toml"
+    head = f'[microdot]\nversion = "{microdot.version}"\nsource = "wheel"\n[microdot.files]\n'
+    pins.write_text(head + table)
+    status, target = run(pins, "http://127.0.0.1:1")
+    assert status == 0 and set(content(target)) == set(microdot.files)
+    assert "copied, 2 files" in capsys.readouterr().out
+    pins.write_text(head + table.replace(microdot.files["microdot/microdot.py"], "0" * 64))
+    assert run(pins, "http://127.0.0.1:1")[0] == 2
+    assert "microdot/microdot.py does not have the pinned SHA-256" in capsys.readouterr().err
