@@ -68,10 +68,12 @@ def request(method: str, path: str, body: bytes | None = None, **headers: str) -
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + (body or b"")
 
 
-async def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+async def ask(
+    port: int, method: str, path: str, body: bytes | None = None, *, source: str = "127.0.0.1", **headers: str
+) -> Answer:
     """Send one request and return its answer. Reads what Content-Length says and closes, as clients do."""
     async with asyncio.timeout(LIMIT_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
         try:
             writer.write(request(method, path, body, **headers))
             head = await reader.readuntil(b"\r\n\r\n")
