@@ -217,7 +217,8 @@ class Commands:
             if reason == reasons.GRANTED:
                 changes = self._configuration.changes(before)
         elif command.number >= OPERATE:
-            reason = self._operations.execute(command, self._issuer(command.kid).scopes, verdict, fields)
+            issuer: "Any" = self._issuer(command.kid)
+            reason = self._operations.execute(command, issuer.scopes, verdict, fields)
             if command.number == OPERATE:
                 return reason  # the door has put it on record
         else:

@@ -101,7 +101,7 @@ class Operations:
         if action is None:
             return reasons.GRANTED
         instant = self._clock.instant()
-        order = Order()
+        order: "Any" = Order()
         order.kid = order.holder_key = command.kid  # no key is so short
         order.audiences = command.audiences
         order.hash = command.signature
