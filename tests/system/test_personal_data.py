@@ -1,4 +1,4 @@
-"""Nothing personal anywhere: every topic and payload at the broker, all that the tools say, and the flash of the lock."""
+"""Nothing personal anywhere: every topic and payload at the broker, what the tools say, and the flash of the lock."""
 
 import asyncio
 import secrets
@@ -112,7 +112,7 @@ async def test_a_day_in_the_shop_leaves_nothing_personal_anywhere(broker, tmp_pa
 
 
 async def test_the_scan_would_find_what_somebody_put_there(broker, tmp_path):
-    """A token that other tools made, with a person in it: the lock keeps what its issuer signed, and the scan sees it."""
+    """A token that another tool made, with a person in it: the lock keeps what is signed, and the scan sees it."""
     case = BrokerLock(tmp_path, broker)
     seen = []
     listener = asyncio.create_task(_listen(broker, seen))
