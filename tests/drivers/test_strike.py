@@ -182,6 +182,26 @@ def test_more_trains_than_a_chip_has_channels():
     assert chip.power(NUMBER) == 100 and chip.used == 1
 
 
+def test_an_exit_button_and_a_door_that_flap():
+    """Pressed, opened, shut and pressed again, for half a minute: each time the bolt is drawn at once."""
+    for name in CHIPS:
+        for pull_ms, every_ms, open_ms in ((150, 333, 50), (150, 333, 300), (150, 80, 40), (1000, 300, 290), (20, 80, 75)):
+            chip, strike = new(name, pull_ms)
+            for _ in range(30000 // every_ms):
+                strike.energise(5000)
+                assert all(pass_time(chip, strike, open_ms))
+                strike.release()
+                assert not any(pass_time(chip, strike, every_ms - open_ms))
+            # and whoever hangs then lets go in time
+            strike.energise(5000)
+            assert not any(pass_time(chip, strike, 8000, is_hung=True)[3000:])
+            # after that, everything is as before
+            strike.energise(5000)
+            assert all(pass_time(chip, strike, 200))
+            curve = pass_time(chip, strike, 900, is_hung=True)
+            assert all(curve) and strike.deadline_ms is not None
+
+
 def test_out_of_bounds():
     for on_ms in (0, -1, MAX_ON_MS + 1, 2**31):
         chip, strike = new()

@@ -40,10 +40,13 @@ _PULSE_MAX = const(32_767)
 # Above hearing; below about 1.3 kHz the carrier's 16-bit counters overflow.
 _CARRIER_HZ = const(20_000)
 
-_TRAIN_MS = const(3_000)
 # A train outlasts the moment when it is to be replaced by this: a loop that is busy (a signature check) for less does
-# not drop the bolt while somebody pulls.
+# not drop the bolt while somebody pulls. Three times this is the longest train.
 _SPARE_MS = const(1_000)
+# So little while more trains than this still run, unseen: those of a button that is pressed again and again at a door
+# that flaps are over before the channels are.
+_SPARE_SHORT_MS = const(62)
+_RUNNING_FEW = const(2)
 
 # Who asks again soon gets no new pull: however often they ask, full power is at most a quarter of the time.
 _REST_PULLS = const(4)
@@ -108,12 +111,7 @@ class Strike:
         else:
             self._pulled_ms = now_ms
         pull_ms = max(0, self._pull_ms - ticks_diff(now_ms, self._pulled_ms))
-        if pull_ms == 0:
-            self._hold(now_ms, on_ms)
-            return
-        self._start(None, now_ms, min(on_ms, pull_ms + _SPARE_MS))
-        if pull_ms < on_ms:
-            self.deadline_ms = ticks_add(now_ms, pull_ms)
+        self._start(now_ms, on_ms, pull_ms)
 
     def release(self) -> None:
         """De-energise at once. Safe to call at any time, and what every fault ends in."""
@@ -130,21 +128,21 @@ class Strike:
         if left_ms <= 0:
             self.release()
         elif self.is_energised:
-            self._hold(now_ms, left_ms)
+            self._start(now_ms, left_ms, 0)
         else:
             # so late that the bolt has dropped: the carrier alone would not pull it in again
             self.energise(left_ms)
 
-    def _hold(self, now_ms: int, left_ms: int) -> None:
-        train_ms = min(left_ms, _TRAIN_MS)
-        self._start(self._carrier, now_ms, train_ms)
-        if train_ms < left_ms:
-            self.deadline_ms = ticks_add(now_ms, train_ms - _SPARE_MS)
+    def _start(self, now_ms: int, left_ms: int, pull_ms: int) -> None:
+        """Have a new channel drive the pin: at full power for `pull_ms`, or with the carrier if that is 0.
 
-    def _start(self, carrier: "Carrier", now_ms: int, train_ms: int) -> None:
-        """Have a new channel drive the pin for `train_ms`. The output is off for less than a millisecond meanwhile."""
+        The output is off for less than a millisecond meanwhile.
+        """
         try:
-            channel = self._new_channel(carrier)
+            channel = self._new_channel(None if pull_ms else self._carrier)
+            spare_ms = _SPARE_MS if len(self._channels) <= _RUNNING_FEW else _SPARE_SHORT_MS
+            next_ms = pull_ms or 2 * spare_ms
+            train_ms = min(left_ms, next_ms + spare_ms)
             # from here on the pin belongs to the channel, which is idle and low
             self._channels.append(channel)
             self._has_pin = True
@@ -154,7 +152,7 @@ class Strike:
             self.release()
             raise
         self._train_end_ms = ticks_add(now_ms, train_ms)
-        self.deadline_ms = None
+        self.deadline_ms = ticks_add(now_ms, next_ms) if (pull_ms or train_ms) < left_ms else None
 
     def _new_channel(self, carrier: "Carrier") -> RMT:
         self._give_up(False)
