@@ -28,6 +28,7 @@ from vitrine.drivers.partition import data_partition
 from vitrine.drivers.rng import random_bytes
 from vitrine.drivers.watchdog import Watchdog
 from vitrine.links.ble import BleLink
+from vitrine.links.uplinks import add_broker, add_network
 
 SPACE = "vitrine"
 WATCHDOG_MS, DOOR_VOTE_MS, VOTE_MS = 8_000, 3_000, 30_000
@@ -87,34 +88,8 @@ def build():
         rules = LocalRules(hardware.room, configuration, events, door, clock)
         events.add_sink(rules.note)
         supervisor.add("room", rules.run, RESTART)
-    outbox = evidence.outbox
-    broker = blob("mqtt").load() if outbox else None
-    if outbox and broker is not None:
-        # only now: a lock without a broker has the memory for other things
-        from vitrine.app.sync import Sync
-        from vitrine.links.mqtt_settings import open_link
-        from vitrine.links.sntp import Sntp
-
-        link = open_link(broker, identity.lock_id, events, identity.provision.groups)
-        if link:
-            supervisor.add("sntp", Sntp(clock, random_bytes, timekeeper.hint).run, RESTART)
-            sync = Sync(outbox, link, events, door, clock, random_bytes, judgement.commands, freshness, scenario)
-            events.add_sink(sync.wake)
-            supervisor.add("sync", lambda vote: sync.run(vote, is_busy), RESTART)
-    network = blob("network").load()
-    if network is not None:
-        from vitrine.links.network_settings import take
-
-        network = take(network, events)
-    if network:
-        from vitrine.links.wifi import WifiLink
-
-        wifi = WifiLink(network, identity.lock_id, events, clock, random_bytes, is_busy)
-        supervisor.add("wifi", wifi.run, RESTART)
-        if network.http_port:
-            from vitrine.links.http import HttpLink
-
-            supervisor.add("http", HttpLink(dispatch, events, network, board.SERVE_ON).run, RESTART)
+    add_broker(supervisor, blob, identity, events, dispatch, scenario, timekeeper.hint)
+    add_network(supervisor, blob, identity, events, dispatch, board.SERVE_ON)
     return supervisor
 
 

@@ -185,7 +185,8 @@ def test_more_trains_than_a_chip_has_channels():
 def test_an_exit_button_and_a_door_that_flap():
     """Pressed, opened, shut and pressed again, for half a minute: each time the bolt is drawn at once."""
     for name in CHIPS:
-        for pull_ms, every_ms, open_ms in ((150, 333, 50), (150, 333, 300), (150, 80, 40), (1000, 300, 290), (20, 80, 75)):
+        flapping = (150, 333, 50), (150, 333, 300), (150, 80, 40), (1000, 300, 290), (20, 80, 75)
+        for pull_ms, every_ms, open_ms in flapping:
             chip, strike = new(name, pull_ms)
             for _ in range(30000 // every_ms):
                 strike.energise(5000)

@@ -27,7 +27,14 @@ _ALARMS: Final = {
     134: "the lock starts again and again",
 }
 _FORCED_USER: Final = 8
-_SOURCES: Final = {1: "by hand", 4: "by itself", 5: "exit button", 6: "opening hours", 7: "phone"}
+_SOURCES: Final = {
+    1: "by hand",
+    2: "a signed command",
+    4: "by itself",
+    5: "exit button",
+    6: "opening hours",
+    7: "phone",
+}
 _OPERATIONS: Final = {0: "lock", 1: "unlock", 128: "hold open", 129: "take records along"}
 _DOOR: Final = {
     0: "door opened",

@@ -1,4 +1,4 @@
-"""How a running `vitrine emulate` is found by other commands: the state file in its folder, or each lock's of a fleet."""
+"""How a running `vitrine emulate` is found by other commands: the state file in its folder; of a fleet, each lock's."""
 
 import json
 import os

@@ -71,7 +71,7 @@ class Lockouts:
         self._fault = fault
         self._entries = bytearray(_PLACES * _ENTRY)  # as in the blob; `left` as it was at its moment in _at
         self._at = array("I", bytes(4 * _PLACES))  # ticks of the last bad try, or of the first call after a start
-        self._asked = b""
+        self._asked: "bytes | None" = None
         self._asked_name = bytearray()
         self._is_started = False
         self._is_dirty = False

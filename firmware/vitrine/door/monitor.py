@@ -47,8 +47,8 @@ class Seen:
     """What the sensors say now; None where the board has no such sensor, or it cannot be read.
 
     bolt: True drawn, False home. motion. tamper: True = the housing is open. rex: pressed. battery_mv. switch: one of
-    states.SWITCH_*. The rest is what the lock itself does: is_energised; until_ms: until when if nothing changes (ticks),
-    or None; is_closed; is_settled: closed and locked.
+    states.SWITCH_*. The rest is what the lock does: is_energised; until_ms: until when if nothing changes (ticks), or
+    None; is_closed; is_settled: closed and locked.
     """
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ class Cast:
     holder: PrivateKey = field(default_factory=PrivateKey.generate)
     colleague: PrivateKey = field(default_factory=PrivateKey.generate)
     headquarters: PrivateKey = field(default_factory=PrivateKey.generate)
+    till: PrivateKey = field(default_factory=PrivateKey.generate)
     thief: PrivateKey = field(default_factory=PrivateKey.generate)
     now_s: int = field(default_factory=lambda: int(time.time()))
 
@@ -40,10 +41,13 @@ class Cast:
             audiences=(LOCK_ID, GROUP),
             max_lifetime_s=DAY_S,
         )
+        till = Issuer(
+            public_key=self.till.public, name="till", scopes=("unlock",), audiences=(LOCK_ID,), max_lifetime_s=DAY_S
+        )
         return Provision(
             lock_id=LOCK_ID,
             groups=(GROUP,),
-            issuers=(issuer, headquarters),
+            issuers=(issuer, headquarters, till),
             provisioned_at_s=self.now_s,
             zone="CET-1CEST,M3.5.0,M10.5.0/3",
             door={"unlock_ms": 4000} | settings,

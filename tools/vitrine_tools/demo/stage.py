@@ -77,9 +77,11 @@ class Stage:
         self._unseen.append(record)
         self._news.set()
 
-    async def expect(self, what: str, matches: Callable[[dict[int, Any]], bool]) -> dict[int, Any]:
+    async def expect(
+        self, what: str, matches: Callable[[dict[int, Any]], bool], patience_s: float = PATIENCE_S
+    ) -> dict[int, Any]:
         """Return the first record not waited for yet that matches; Failed if none comes."""
-        deadline_s = time.perf_counter() + PATIENCE_S
+        deadline_s = time.perf_counter() + patience_s
         while True:
             for index, record in enumerate(self._unseen):
                 if matches(record):
