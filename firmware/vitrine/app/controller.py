@@ -3,8 +3,8 @@
 Grants come in through operate(), opening times and lockdown through begin_passage(), end_passage() and lock_down(),
 everything else through run(), which reads inputs and sensors and sleeps until the nearest deadline. All step the pure
 machine (door.fsm), carry its actions out, and have the monitor (door.monitor) look. No hardware here: `strike`,
-`inputs` and `sensors` are drivers handed in. Any fault de-energises, is recorded, and (in run) goes on to the
-supervisor, which restarts run().
+`inputs` and `sensors` are drivers handed in. Any fault de-energises and is recorded. One of the strike ends
+there, and the door is followed on; any other in run() goes on to the supervisor, which restarts it.
 
 In shadow (SPEC.md 6.2) the strike never moves, for nobody: what would have moved it is an operation on record.
 """
@@ -76,6 +76,9 @@ _BROWNOUT_LOOP = const(134)
 # magnet at the door switch must not push out who opened the door.
 _KEPT_MAX = const(16)
 _KEPT_EVERY_MS = const(600_000)
+# A strike that fails at passage, button or time: how soon it is tried again for passage, how often that is on record.
+_RETRY_MS = const(1000)
+_FAULT_EVERY_MS = const(60_000)
 _PROPRIETARY_REMOTE = const(2)  # OperationSourceEnum: a command
 
 _EVENT_OF = {states.LOCK: states.LOCK_GRANTED, states.UNLOCK: states.UNLOCK_GRANTED, states.HOLD: states.HOLD_GRANTED}
@@ -115,6 +118,8 @@ class Controller:
         self._starts = starts
         self._is_passage = False  # whether it is to be, not whether the strike has followed yet
         self._was_passage = False
+        # when the strike may be tried for passage again, and its next failure recorded
+        self._retry_ms = self._fault_ms = ticks_ms()
         self._is_brownout = False
         self._kept: "dict[int, tuple[int, int]]" = {}  # alarm: how many of its records were kept, since when
         self._was_pressed = inputs.rex_pressed
@@ -237,30 +242,31 @@ class Controller:
         self._inputs.poll()
         is_shadow = self._is_shadow()
         if is_shadow and self._state.is_energised:
-            self._step(states.LOCKED_DOWN)
+            self._try(states.LOCKED_DOWN)
         # the button before the door, and both before the deadlines: who pressed it and opened at once, or opened while
         # the loop was busy, has not forced the door
         if self._inputs.rex_pressed != self._was_pressed:
             self._was_pressed = self._inputs.rex_pressed
             if self._was_pressed and not self._look_on(states.UNLOCK, states.SOURCE_BUTTON):
-                self._step(states.REX_PRESSED)
+                # again and again while it is pressed, if the strike fails
+                self._was_pressed = self._try(states.REX_PRESSED)
         # against the state, not against the last poll: whatever was lost in between, the two come to agree
         if self._inputs.door_closed != self._state.is_closed:
             if self._inputs.door_closed:
-                self._step(states.DOOR_SHUT)
+                self._try(states.DOOR_SHUT)
             else:
                 # another lock may have let them in
-                self._step(states.DOOR_FOUND_OPEN if is_shadow else states.DOOR_OPENED)
+                self._try(states.DOOR_FOUND_OPEN if is_shadow else states.DOOR_OPENED)
         if self._is_passage != self._was_passage:
             self._was_passage = self._is_passage
             self._look_on(states.UNLOCK if self._is_passage else states.LOCK, states.SOURCE_SCHEDULE)
         if self._is_passage and self._state.passage_until_ms is None and not is_shadow:
-            self._step(states.PASSAGE_BEGUN)
+            if not 0 < ticks_diff(self._retry_ms, self._ticks_ms()) <= _RETRY_MS:  # beyond it: days ago
+                self._try(states.PASSAGE_BEGUN)
         if not self._is_late_exit():
-            self._step(states.TIME_PASSED)
+            self._try(states.TIME_PASSED)
         if with_sensors:
             self._watch()
-        self._strike.service()
 
     def _watch(self) -> None:
         """Have the monitor look, and record what it finds."""
@@ -268,7 +274,7 @@ class Controller:
         seen = self._seen
         seen.door(self._state)
         seen.switch = self._inputs.switch
-        seen.rex = self._was_pressed
+        seen.rex = self._inputs.rex_pressed
         sensors = self._sensors
         if sensors is not None:
             sensors.poll()
@@ -325,12 +331,26 @@ class Controller:
         return event == states.REX_PRESSED
 
     def _interrupt(self, event: int) -> None:
-        """Step an event that only ever takes the strike off."""
+        self._try(event)
+        self._inputs.wake()
+
+    def _try(self, event: int) -> bool:
+        """Step an event, and serve the strike; return whether that went well. Never raises.
+
+        A strike that fails again and again must not keep the door from being followed.
+        """
         try:
             self._step(event)
+            self._strike.service()
+            return True
         except Exception as error:  # noqa: BLE001
-            self._fail(error)
-        self._inputs.wake()
+            now_ms = self._ticks_ms()
+            self._retry_ms = ticks_add(now_ms, _RETRY_MS)
+            self._let_go()
+            if not 0 < ticks_diff(self._fault_ms, now_ms) <= _FAULT_EVERY_MS:
+                self._fault_ms = ticks_add(now_ms, _FAULT_EVERY_MS)
+                self._events.fault("controller", error)
+            return False
 
     def _report_operation(
         self, operation: int, source: int, decision: "Decision | None", link: int, is_shadow: bool
