@@ -1,4 +1,4 @@
-"""`vitrine emulate`: one lock that keeps running in real time, with a door and buttons to operate."""
+"""`vitrine emulate`: one lock, or a fleet, that keeps running in real time, with a door and buttons to operate."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,13 +19,37 @@ def emulate(
         Literal["open", "close", "rex", "force", "power-cut", "status"] | None,
         typer.Option(help="tell the lock that runs in FOLDER, instead of starting one"),
     ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, max=500, help="a fleet: so many locks, case-001 and on (folder: build/fleet)")
+    ] = None,
+    broker: Annotated[
+        str, typer.Option(help="of a fleet: mosquitto or embedded (started with it), or a URL like mqtts://host:8883")
+    ] = "auto",
+    certificates: Annotated[
+        Path | None, typer.Option(help="with a URL: folder of ca.crt, NAME.crt and NAME.key; or ca.key to issue them")
+    ] = None,
+    unlocks_per_minute: Annotated[float, typer.Option(min=0, max=6000, help="by the phones of a fleet, in all")] = 0,
+    phones: Annotated[int, typer.Option(min=1, max=50, help="of a fleet")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
 ) -> None:
     """Run an emulated lock until you quit; open it with `vitrine unlock` from a second terminal."""
     import json
 
-    from ..emulator_state import DEFAULT_FOLDER
+    from ..emulator_state import DEFAULT_FLEET, DEFAULT_FOLDER
 
+    if count is not None:
+        import asyncio
+
+        from .. import when
+        from ..errors import ToolError
+        from ..fleet.fleet import Fleet
+        from ..fleet.play import play
+
+        if lock is not None or provisioning is not None or send is not None:
+            raise ToolError("a fleet's locks are made with it: leave out --lock, --provisioning and --send")
+        fleet = Fleet(folder or DEFAULT_FLEET, broker, certificates, zone=when.posix_zone_text(time_zone))
+        asyncio.run(play(fleet, count, unlocks_per_minute, phones, as_json=as_json))
+        return
     folder = folder or DEFAULT_FOLDER
     if send is not None:
         from .. import control

@@ -98,6 +98,9 @@ class Traffic:
             async with asyncio.timeout(_GOODBYE_S):
                 await phone.disconnected.wait()
         except _FAILURES as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from error  # the phone took the end of its task for that of its connection
             member.failed += 1
             self.last_failure = f"{member.lock_id}: {error}"
             await phone.close()  # whatever state it is in: as if it had been switched off and on

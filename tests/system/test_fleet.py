@@ -1,0 +1,122 @@
+"""A fleet of three: own keys and flashes, one broker and collector, from the command line; and nothing is left."""
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from support.mosquitto import needs_mosquitto
+from vitrine_tools.audit import query, verdict
+from vitrine_tools.ble.private_bus import PrivateBus
+from vitrine_tools.collector.escrow import Escrow
+from vitrine_tools.collector.store import Store
+from vitrine_tools.commanding_broker import connected
+from vitrine_tools.emulator import BumblePhone
+from vitrine_tools.fleet.fleet import Fleet
+from vitrine_tools.fleet.traffic import Traffic
+from vitrine_tools.phone import Phone
+
+from .test_bleak_unlock import VITRINE, vitrine
+
+pytestmark = [needs_mosquitto, pytest.mark.system]
+LIMIT_S = 40.0
+LOCKS = ["case-001", "case-002", "case-003"]
+
+
+async def until(is_it):
+    async with asyncio.timeout(LIMIT_S):
+        while not is_it():
+            await asyncio.sleep(0.02)
+
+
+async def test_each_opens_to_its_own_token_only_and_the_collector_gets_all(tmp_path):
+    heard = {}
+
+    async def listen(broker):
+        async with connected(broker) as client:
+            await client.subscribe("vitrine/#", qos=1)
+            async for message in client.messages:
+                heard.setdefault(str(message.topic), []).append(message.payload)
+
+    async with Fleet(tmp_path / "fleet", "mosquitto", has_bus=False) as fleet:
+        tap = asyncio.create_task(listen(fleet.uplink.client("intruder")))
+        await fleet.resize(3)
+        assert [member.lock_id for member in fleet.members] == LOCKS
+        for name in ("flash.bin", "issuer.pem", "holder.pem"):
+            assert len({(tmp_path / "fleet" / lock / name).read_bytes() for lock in LOCKS}) == 3
+        async with BumblePhone(fleet.radio) as phone:
+            for member in fleet.members:
+                for other in fleet.members:
+                    await phone.connect(member.lock.address)
+                    outcome = await Phone(phone, member.lock_id).open(other.token(), other.holder)
+                    assert outcome.is_granted == (member is other)
+                    await phone.disconnect()
+                    await phone.disconnected.wait()
+        async with Traffic(fleet.radio, lambda: fleet.members, 2) as traffic:
+            task = asyncio.create_task(traffic.run(600))
+            await until(lambda: len(traffic.latencies_ms) >= 4)
+            task.cancel()
+            await asyncio.wait({task}, timeout=10)
+            assert task.cancelled()
+        counts = lambda: [(member.records, member.stored) for member in fleet.members]  # noqa: E731
+        await until(lambda: all(stored == made > 4 for made, stored in counts()))
+        assert all(member.is_online and not member.trouble for member in fleet.members)
+        for lock in LOCKS:
+            assert b"online" in heard[f"vitrine/{lock}/availability"]
+            assert json.loads(heard[f"vitrine/{lock}/state"][-1])["time"] == "trusted"
+            assert heard[f"vitrine/{lock}/journal"]
+        assert fleet.lags_s and min(fleet.lags_s) >= 0 and max(fleet.lags_s) < LIMIT_S
+        before = dict(zip(LOCKS, counts(), strict=True))
+        pids = [member.lock.firmware.pid for member in fleet.members]
+        await fleet.resize(2)
+        assert not Path(f"/proc/{pids[2]}").exists() and Path(f"/proc/{pids[0]}").exists()
+        tap.cancel()
+        await asyncio.wait({tap})
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    store = Store(str(fleet.database))
+    entries = list(query.select(store, query.Filter()))
+    judged = verdict.judge(store, Escrow(fleet.escrow))
+    store.close()
+    assert len(judged) == 3 and all(each.is_whole for each in judged)
+    for lock in LOCKS:
+        numbers = sorted(entry.sequence for entry in entries if entry.lock_id == lock)
+        assert numbers == list(range(len(numbers))) and len(numbers) >= before[lock][0]
+
+
+@pytest.mark.skipif(not PrivateBus.is_available(), reason="dbus-daemon is not installed (Debian: dbus)")
+async def test_from_the_command_line_and_nothing_is_left(tmp_path):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    folder = tmp_path / "fleet"
+    words = ["emulate", str(folder), "--count", "3", "--json", "--unlocks-per-minute", "120", "--phones", "2"]
+    process = await asyncio.create_subprocess_exec(
+        *VITRINE, *words, env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            seen = {}
+            while seen.get("online") != 3 or seen.get("unlocks", 0) < 2 or not seen["stored"]:
+                line = await process.stdout.readline()
+                assert line, (await process.stderr.read()).decode()
+                seen = json.loads(line)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 5  # three locks, broker, bus
+        status, _, err = await vitrine("unlock", "--emulator", folder, "--lock", "case-002")
+        assert (status, err) == (0, "")
+        key = folder / "case-002" / "issuer.pem"
+        status, _, err = await vitrine("command", "lockdown", "--emulator", folder, "--lock", "case-002", "--key", key)
+        assert (status, err) == (0, "")
+        assert (await vitrine("unlock", "--emulator", folder, "--lock", "case-002"))[0] == 1
+        status, _, err = await vitrine("emulate", folder, "--count", "1")
+        assert status == 2 and "already runs" in err
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), LIMIT_S)
+    assert (process.returncode, err) == (0, b"")
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert list(temporary.iterdir()) == []
+    assert not [path for path in folder.rglob("*") if path.is_socket() or path.name in ("emulator.json", "broker")]
