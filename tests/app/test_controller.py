@@ -340,6 +340,71 @@ def test_what_is_withdrawn_is_off_at_once():
     assert lab.records[-1][15] == "strike:Broken"
 
 
+def test_what_is_withdrawn_gives_an_alarm_back():
+    for opens_rightly, wanted in ((False, [(6, 1), (6, 0), (6, 1)]), (True, [(7, 1), (7, 2), (7, 0), (7, 2), (7, 3)])):
+        lab = Lab({4: 5000, 9: 6000})
+
+        async def scenario(lab=lab, opens_rightly=opens_rightly):
+            if opens_rightly:
+                lab.lock.operate(UNLOCK, grant(), BLE)
+            lab.inputs.set(door_closed=False)
+            await sleep(12000)
+            said = lab.lock.door_state, lab.lock.alarms
+            assert said[0] in (states.DOOR_AJAR, states.DOOR_FORCED_OPEN)
+            assert lab.lock.operate(HOLD, order(), BLE)
+            lab.lock.withdraw()
+            assert (lab.lock.door_state, lab.lock.alarms) == said and not lab.strike.is_on
+            assert lab.records[-2][10] == said[0] and lab.records[-2].get(26) is None, "not by who was refused"
+            await sleep(6000)
+            # to lock takes nothing back, nor does to withdraw it
+            lab.lock.operate(LOCK, grant(), BLE)
+            lab.lock.withdraw()
+            assert (lab.lock.door_state, lab.lock.alarms) == said
+
+        lab.run(scenario)
+        assert lab.alarms() == wanted
+
+
+def test_what_is_withdrawn_leaves_what_was_there_before():
+    for begin in ("unlock", "rex", "passage"):
+        for operation in (UNLOCK, HOLD):
+            lab = Lab()
+
+            async def scenario(lab=lab, begin=begin, operation=operation):
+                if begin == "unlock":
+                    lab.lock.operate(UNLOCK, grant(), BLE)
+                elif begin == "rex":
+                    lab.inputs.set(rex_pressed=True)
+                else:
+                    lab.lock.begin_passage()
+                await sleep(2000)
+                until_ms = lab.strike.until_ms
+                assert lab.strike.is_on and lab.lock.operate(operation, grant(), BLE)
+                lab.lock.withdraw()
+                assert lab.strike.until_ms == until_ms and lab.lock.lock_state == states.LOCK_UNLOCKED
+                await sleep(3100)
+                assert lab.strike.is_on is (begin == "passage")
+                # nobody's lock order, withdrawn, opens
+                lab.lock.operate(UNLOCK, grant(), BLE)
+                lab.lock.operate(LOCK, grant(), BLE)
+                lab.lock.withdraw()
+                assert lab.strike.is_on is (begin == "passage")
+
+            lab.run(scenario)
+
+
+def test_a_strike_that_fails_when_it_is_withdrawn_is_off():
+    lab = Lab()
+    lab.inputs.door_closed = False
+    lab.lock._follow()
+    lab.inputs.rex_pressed = True  # forced, and somebody leaves
+    assert lab.lock.operate(HOLD, grant(), BLE)
+    lab.strike.fails_at = "energise"
+    lab.lock.withdraw()
+    assert not lab.strike.is_on and lab.records[-1][15] == "controller:Broken"
+    assert lab.lock.alarms == (states.ALARM_FORCED_OPEN,)
+
+
 def test_a_fault_in_the_task_releases_is_recorded_and_goes_on():
     lab = Lab()
 

@@ -128,6 +128,7 @@ class Controller:
         self._monitor = Monitor(settings)
         strike.release()
         self._state = fsm.initial(settings, inputs.door_closed, ticks_ms())
+        self._before = self._state, self._opener  # what withdraw() takes back to
         self._record(record.DOOR_STATE_CHANGE, {})
 
     @property
@@ -193,10 +194,13 @@ class Controller:
         try:
             # what the door did before this counts as before it; the sensors can wait until the strike has moved
             self._follow(False)
+            self._before = self._state, self._opener
             if self._is_shadow():
                 self._report_operation(operation, states.SOURCE_REMOTE, decision, link, True)
             else:
                 self._step(event, decision, link)
+            if event == states.LOCK_GRANTED:
+                self._before = self._state, self._opener  # who takes it back opens nothing
         except Exception as error:  # noqa: BLE001
             # whatever it is, it ends with the strike off, on record, and with a no
             self._fail(error)
@@ -204,8 +208,22 @@ class Controller:
         return True
 
     def withdraw(self) -> None:
-        """Take back what operate() has just done: the strike off, now. Never raises."""
+        """Take back what operate() has just done, now, and nothing from before it. Never raises."""
+        before, self._opener = self._before
         self._let_go()
+        was_alarm = self._state.alarm
+        # a closed door that had no time of its own settles first: somebody may just have pulled
+        if before.is_energised or not before.is_closed:
+            self._state = before
+        try:
+            until_ms = before.strike_until_ms if before.passage_until_ms is None else before.passage_until_ms
+            if until_ms is not None:
+                self._strike.energise(max(1, ticks_diff(until_ms, self._ticks_ms())))
+            if before.alarm is not None and before.alarm != was_alarm:
+                self._record(record.DOOR_STATE_CHANGE, {record.SOURCE: before.source})
+                self._report_alarm(before.alarm, before.alarm_step)
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
         self._inputs.wake()
 
     async def run(self, vote: "Callable[[], None]") -> None:
