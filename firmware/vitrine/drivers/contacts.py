@@ -11,8 +11,8 @@ from micropython import const
 from vitrine.door.states import SWITCH_CLOSED, SWITCH_CUT, SWITCH_OPEN, SWITCH_SHORTED
 from vitrine.door.ticks import ticks_diff
 
-TYPE_CHECKING = const(0)
-if TYPE_CHECKING:
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
     from asyncio import ThreadSafeFlag
 
     Bands = tuple[int, int, int]
