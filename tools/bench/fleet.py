@@ -3,7 +3,7 @@
 Real time: every lock is a process of its own with the whole firmware, and its records go to mosquitto and a collector.
 The phones, the radio, the collector and this measurement share one more process, and the broker the same cores, so the
 figure is the harness's as much as the locks'. Other load on the machine counts against it: see `load_at_the_start`.
-A step has too few unlocks for a p99 of its own kind: below 100 it is the slowest of them, so see `unlocks` as well.
+A step has few unlocks, and below 100 the p99 is the slowest of them: see `unlocks` as well.
 """
 
 import asyncio
