@@ -104,7 +104,7 @@ async def test_from_the_command_line_and_nothing_is_left(tmp_path):
                 assert line, (await process.stderr.read()).decode()
                 seen = json.loads(line)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) >= 5  # three locks, broker, bus
+        assert len(children) >= 4  # three locks and a broker; a bus as well, if another thread has not started it
         status, _, err = await vitrine("unlock", "--emulator", folder, "--lock", "case-002")
         assert (status, err) == (0, "")
         key = folder / "case-002" / "issuer.pem"
