@@ -2,7 +2,8 @@
 
 Real time: every lock is a process of its own with the whole firmware, and its records go to mosquitto and a collector.
 The phones, the radio, the collector and this measurement share one more process, and the broker the same cores, so the
-figure is the harness's as much as the locks'. Other load on the machine counts against it: see `load_at_the_start`.
+figure is the harness's as much as the locks'. Let nothing else run: load while the lone lock is measured makes the
+figure too good, load later too bad, each several times over; `load_at_the_start` is all that is known of it here.
 A step has few unlocks, and below 100 the p99 is the slowest of them: see `unlocks` as well.
 """
 
