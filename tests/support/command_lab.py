@@ -4,8 +4,7 @@ The device cannot sign, so a signature here is two hashes over the public key an
 key can make one, and any changed bit of key, message or signature is seen. Verifications are counted.
 """
 
-from hashlib import sha256
-
+from support.access_lab import MISSING, Memory, kid_of, sign
 from vitrine.access.command import Command
 from vitrine.access.provision import Issuer, Provision
 from vitrine.access.reasons import COMMAND_MALFORMED
@@ -23,16 +22,7 @@ ADMIN, STORE, STRANGER = b"admin's key", b"store's key", b"stranger's key"
 CNONCE = b"cnonce of a lock"
 TIME, REVOKE, CONFIGURE, SCENARIO = 1, 2, 3, 4
 NUMBER, AUD, ID, SEQUENCE, EXP, FRESH, BODY = 1, 2, 3, 4, 5, 6, 7
-MISSING = object()
 ID_SENT = b"command1"
-
-
-def kid_of(key):
-    return sha256(key).digest()[:8]
-
-
-def sign(key, message):
-    return sha256(b"1" + key + message).digest() + sha256(b"2" + key + message).digest()
 
 
 def envelope(payload, signer=ADMIN, header=None, tag=b""):
@@ -58,26 +48,6 @@ def make(number, body, changes=None, signer=ADMIN, header=None):
 
 def read(number, body, changes=None):
     return Command(make(number, body, changes))
-
-
-class Memory:
-    """A store of one blob that can fail."""
-
-    def __init__(self, blob=None):
-        self.blob = blob
-        self.saves = 0
-        self.is_broken = False
-
-    def load(self):
-        if self.is_broken:
-            raise OSError(5)
-        return self.blob
-
-    def save(self, data):
-        if self.is_broken:
-            raise OSError(5)
-        self.saves += 1
-        self.blob = data
 
 
 class Ledger:

@@ -4,6 +4,17 @@ import pytest
 
 from vitrine_tools.demo.brokers import HOST, MOSQUITTO, Mosquitto
 
-__all__ = ["HOST", "MOSQUITTO", "Mosquitto", "needs_mosquitto"]
+__all__ = ["HOST", "MOSQUITTO", "Mosquitto", "broker", "needs_mosquitto"]
 
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt-get install mosquitto)")
+
+
+@pytest.fixture
+async def broker(tmp_path):
+    """A broker that runs."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    mosquitto = Mosquitto(folder)
+    await mosquitto.start()
+    yield mosquitto
+    await mosquitto.stop()

@@ -1,5 +1,6 @@
 """The whole firmware on the emulated board."""
 
 from support.lock_fixtures import lock, store
+from support.mosquitto import broker
 
-__all__ = ["lock", "store"]
+__all__ = ["broker", "lock", "store"]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from support.homeassistant import HomeAssistant
-from support.mosquitto import HOST, Mosquitto, needs_mosquitto
+from support.mosquitto import HOST, needs_mosquitto
 from support.sync_process import mqtt_blob
 from vitrine_tools import commanding, names
 from vitrine_tools.collector.escrow import Escrow, save
@@ -28,16 +28,6 @@ from .test_bleak_unlock import vitrine
 
 pytestmark = [needs_mosquitto, pytest.mark.system]
 IDLE = {"lock": "LOCKED", "door": "OFF", "tamper": "OFF", "battery": "OFF", "motion": "None", "problem": "OFF"}
-
-
-@pytest.fixture
-async def broker(tmp_path):
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    mosquitto = Mosquitto(folder)
-    await mosquitto.start()
-    yield mosquitto
-    await mosquitto.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from support.broker_lock import GROUP, LOCK, BrokerLock
-from support.mosquitto import Mosquitto, needs_mosquitto
+from support.mosquitto import needs_mosquitto
 from vitrine_tools import commanding
 from vitrine_tools.commanding import Command, Number, sign
 from vitrine_tools.commanding_broker import connected, send_to_group
@@ -17,16 +17,6 @@ from .test_bleak_unlock import vitrine
 pytestmark = [needs_mosquitto, pytest.mark.system]
 OPERATION, SOURCE, REF, KID, LINK, COMMAND, SEQUENCE = 5, 6, 9, 13, 18, 26, 27
 REF_SENT = bytes.fromhex("9f03c1d2")
-
-
-@pytest.fixture
-async def broker(tmp_path):
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    mosquitto = Mosquitto(folder)
-    await mosquitto.start()
-    yield mosquitto
-    await mosquitto.stop()
 
 
 @pytest.fixture

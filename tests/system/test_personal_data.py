@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support.broker_lock import GROUP, LOCK, BrokerLock, till_at
-from support.mosquitto import Mosquitto, needs_mosquitto
+from support.mosquitto import needs_mosquitto
 from vitrine_tools.collector import escrow
 from vitrine_tools.collector.intake import Intake
 from vitrine_tools.collector.service import Collector
@@ -19,16 +19,6 @@ from vitrine_tools.pos.till_book import TillBook
 from vitrine_tools.protocol import Action
 
 pytestmark = [needs_mosquitto, pytest.mark.system]
-
-
-@pytest.fixture
-async def broker(tmp_path):
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    mosquitto = Mosquitto(folder)
-    await mosquitto.start()
-    yield mosquitto
-    await mosquitto.stop()
 
 
 async def _scene(case, folder, lines):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from support.broker_lock import LOCK, BrokerLock, till_at
-from support.mosquitto import Mosquitto, needs_mosquitto
+from support.mosquitto import needs_mosquitto
 from vitrine_tools.commanding_broker import connected
 from vitrine_tools.pos.bridge import Bridge, Shop
 from vitrine_tools.pos.sale import ref_of
@@ -17,16 +17,6 @@ from vitrine_tools.pos.till_book import TillBook
 
 pytestmark = [needs_mosquitto, pytest.mark.system]
 REF = 9
-
-
-@pytest.fixture
-async def broker(tmp_path):
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    mosquitto = Mosquitto(folder)
-    await mosquitto.start()
-    yield mosquitto
-    await mosquitto.stop()
 
 
 @pytest.fixture

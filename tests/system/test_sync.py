@@ -10,7 +10,7 @@ from datetime import timedelta
 import aiomqtt
 import pytest
 
-from support.mosquitto import HOST, Mosquitto, needs_mosquitto
+from support.mosquitto import HOST, needs_mosquitto
 from support.sync_process import SyncLock, mqtt_blob
 from vitrine_tools.audit import query, sealed, verdict
 from vitrine_tools.certificates import Authority
@@ -21,16 +21,6 @@ from vitrine_tools.collector.store import Store
 
 pytestmark = [needs_mosquitto, pytest.mark.system]
 LOCK = "case-12"
-
-
-@pytest.fixture
-async def broker(tmp_path):
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    mosquitto = Mosquitto(folder)
-    await mosquitto.start()
-    yield mosquitto
-    await mosquitto.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from support.mosquitto import HOST, Mosquitto, needs_mosquitto
+from support.mosquitto import HOST, needs_mosquitto
 from support.sync_process import SyncLock, mqtt_blob
 from vitrine_tools import commanding
 from vitrine_tools.commanding import Command, sign
@@ -23,16 +23,6 @@ LOCK = "case-12"
 ISSUER = PrivateKey.from_seed(b"i" * 32)
 STRANGER = PrivateKey.from_seed(b"s" * 32)
 COMMAND = f"vitrine/{LOCK}/command"
-
-
-@pytest.fixture
-async def broker(tmp_path):
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    mosquitto = Mosquitto(folder)
-    await mosquitto.start()
-    yield mosquitto
-    await mosquitto.stop()
 
 
 @pytest.fixture
