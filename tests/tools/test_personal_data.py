@@ -112,3 +112,5 @@ def test_the_check_of_files(tmp_path):
     assert subprocess.run([*check, clean], capture_output=True).returncode == 0
     run = subprocess.run([*check, clean, dirty], capture_output=True, text=True)
     assert run.returncode == 1 and run.stderr == f"{dirty}: e-mail address at byte 100 (17 bytes)\n"
+    run = subprocess.run([*check, "nowhere"], capture_output=True, text=True)
+    assert run.returncode == 2 and run.stderr == "cannot read nowhere: No such file or directory\n"
