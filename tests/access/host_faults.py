@@ -39,7 +39,7 @@ from support.access_lab import (
     make_proof,
     make_token,
 )
-from vitrine.access import persons, policy, reasons
+from vitrine.access import persons, policy, proof, reasons
 from vitrine.access.decision import ACCEPT, DENY, GRANT, Decision, accepted, denied, granted, is_grant
 from vitrine.access.persons import Persons
 from vitrine.access.policy import Policy
@@ -174,7 +174,8 @@ def opened(wrong=lambda verdict: verdict):
 PATH = [
     (Session, "present", 2),
     (Session, "act", 1),
-    (Session, "_decide", 9),
+    (Session, "_decide", 8),
+    (proof, "split", 2),
     (Session, "_verify_token", 3),
     (Session, "_revoke", 2),
     (VerifiedTokens, "verdict", 1),

@@ -5,8 +5,8 @@ Owns the order of the two signatures and who may learn what. Knows no time but w
 
 from micropython import const
 
-from ..codec import cbor, cose
 from ..crypto.ed25519 import DENY, GRANT
+from . import proof as proofs
 from . import reasons
 from .decision import accepted, denied
 from .ticks import ticks_diff
@@ -21,8 +21,6 @@ if _TYPE_CHECKING:
 
 _NONCE_SIZE = const(16)
 NONCE_LIFETIME_MS = const(10_000)  # longer, and a proof that leaked could be carried to the lock at leisure
-_MAX_PROOF_SIZE = const(96)
-_PROOF_CONTEXT = const("vitrine/1")
 
 _UNVERIFIED = const(0)
 _ALL_BITS = const(0x3FFFFFFF)  # GRANT ^ DENY
@@ -75,6 +73,7 @@ class Session:
         self._verify_holder = verify_holder
         self._random_bytes = random_bytes
         self._cache = cache
+        self._place = proofs.place(policy.lock_id)
         self.nonce: "bytes | None" = None
         self.applied: "int | None" = None
         self._nonce_ms = 0
@@ -139,14 +138,11 @@ class Session:
         if self._issuer_verdict != _UNVERIFIED and self._issuer_verdict != GRANT:
             return denied(reasons.TOKEN_FORGED, token)
         try:
-            sign1 = cose.parse_sign1(proof, _MAX_PROOF_SIZE)
-        except cose.CoseError:
+            alg, signature = proofs.split(proof)
+        except proofs.ProofError:
             return denied(reasons.PROOF_MALFORMED, token)
-        if sign1.payload is not None or len(sign1.header) != 1:
-            return denied(reasons.PROOF_MALFORMED, token)
-        signed = cbor.encode([_PROOF_CONTEXT, self._policy.lock_id, nonce, action, uv, token.hash])
-        message = cose.sig_structure(sign1.protected, signed)
-        holder_verdict = self._verify_holder(token.holder_key, message, sign1.signature)
+        message = proofs.message(alg, self._place, nonce, action, uv, token.hash)
+        holder_verdict = self._verify_holder(token.holder_key, message, signature)
         if holder_verdict != GRANT:
             return denied(reasons.PROOF_FORGED, token)
         if self._verify_token(token) != GRANT:
