@@ -102,7 +102,7 @@ def test_the_lock_can_unpack_it(tmp_path):
 
 
 def test_every_flipped_bit_is_found():
-    """But for those behind the last code of a deflated file, which stand for nothing (a manifest's digest sees them)."""
+    """But for those behind the last code of a deflated file, which mean nothing (a manifest's digest sees them)."""
     unseen = 0
     for at in range(len(PACKED)):
         for bit in range(8):

@@ -28,9 +28,7 @@ _WINDOW_BITS: Final = -10  # raw deflate, 1 KiB: what the lock has to find room 
 
 _MPY_MAGIC: Final = ord("M")
 # MicroPython's py/persistentcode.h: the third byte of a .mpy is (architecture << 2) | sub-version of the native ABI
-_ARCHITECTURES: Final = (
-    "any x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin rv32imc rv64imc".split()
-)
+_ARCHITECTURES: Final = {0: "any", 2: "x64", 10: "xtensawin", 11: "rv32imc"}
 
 
 class BundleError(ToolError):
@@ -120,7 +118,7 @@ def _common_mpy(files: Mapping[str, bytes]) -> int:
     """The version and features that all files agree on."""
     versions, features = set(), set()
     for path, data in files.items():
-        if data[0] != _MPY_MAGIC or data[2] >> 2 >= len(_ARCHITECTURES):
+        if data[0] != _MPY_MAGIC or data[2] >> 2 not in _ARCHITECTURES:
             raise BundleError(f"{path} is not a .mpy file of a kind that a lock can run")
         versions.add(data[1])
         features.add(data[2])
