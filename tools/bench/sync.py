@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
 
+from bad_brokers import hole, slowly  # noqa: E402
+
 from support.postgres import PostgreSQL  # noqa: E402
 from support.sim_lock import SimLock  # noqa: E402
 from support.sync_process import SyncLock, mqtt_blob  # noqa: E402
@@ -132,14 +134,14 @@ async def _gap(folder: Path, name: str) -> float:
     broker = Mosquitto(folder)
     async with contextlib.AsyncExitStack() as stack:
         if name.startswith(("a black", "silent")):
-            port = await stack.enter_async_context(_hole(is_full=name.startswith("a black")))
+            port = await stack.enter_async_context(hole(is_full=name.startswith("a black")))
             authority = Authority.new("CA")
             lock = SyncLock(mqtt_blob(HOST, port, authority.certificate_der, authority.issue("case-12")), watch=False)
         else:
             if name != "not asked":
                 await broker.start()
                 stack.push_async_callback(broker.stop)
-            port = await stack.enter_async_context(_slowly(broker.port)) if name == SLOW else broker.port
+            port = await stack.enter_async_context(slowly(broker.port, 64, 0.005)) if name == SLOW else broker.port
             lock = _lock(broker, port=port, backlog=0 if name == "not asked" else 200, watch=False)
         stack.push_async_callback(lock.stop)
         await lock.start(folder)
@@ -151,44 +153,6 @@ async def _gap(folder: Path, name: str) -> float:
             await broker.start()
         await asyncio.sleep(OBSERVE_S)
         return round((await lock.ask(do="gap"))["ms"], 1)
-
-
-@contextlib.asynccontextmanager
-async def _slowly(port: int):
-    """A way to the broker at `port` on which everything takes its time."""
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(64):
-                await asyncio.sleep(0.005)
-                writer.write(data)
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(HOST, port)
-        await asyncio.gather(carry(reader, back), carry(there, writer))
-
-    server = await asyncio.start_server(serve, HOST, 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
-@contextlib.asynccontextmanager
-async def _hole(*, is_full: bool):
-    """A port where TCP connects but nobody speaks; or, `is_full`, does not even connect."""
-    import socket
-
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0 if is_full else 50)
-        for _ in range(4 if is_full else 0):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 @contextlib.asynccontextmanager
