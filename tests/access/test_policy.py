@@ -30,7 +30,7 @@ from support.access_lab import (
 from vitrine.access import reasons
 from vitrine.access.decision import is_accepted, is_grant
 
-LOCK, UNLOCK, HOLD, COURIER = 0, 1, 128, 129
+LOCK, UNLOCK, HOLD, COURIER, SERVICE, TEST = 0, 1, 128, 129, 130, 131
 UNTRUSTED, TRUSTED, COASTING = 0, 1, 2
 
 
@@ -73,7 +73,7 @@ def test_windows_are_local_and_know_holidays():
 
 
 def test_lockdown():
-    lab = Lab(make_provision(scopes="unlock hold courier admin"))
+    lab = Lab(make_provision(scopes="unlock hold courier service admin"))
     lab.scenario.is_lockdown = True
     for action, scope, reason in (
         (UNLOCK, "unlock", reasons.LOCKED_DOWN),
@@ -83,6 +83,10 @@ def test_lockdown():
         (HOLD, "unlock admin", reasons.SCOPE_MISSING),
         (LOCK, "unlock", reasons.GRANTED),
         (COURIER, "courier", reasons.GRANTED),
+        (SERVICE, "service", reasons.GRANTED),
+        (TEST, "service", reasons.LOCKED_DOWN),
+        (TEST, "service admin", reasons.GRANTED),
+        (TEST, "unlock hold admin", reasons.SCOPE_MISSING),
     ):
         assert decide(lab, {SCOPE: scope}, action).reason == reason, (action, scope)
     # anything but a clear no is a lockdown
@@ -99,12 +103,12 @@ def test_alarms_block_only_where_configured():
         (0b0100, 0b0100, reasons.ALARM_ACTIVE),
         (0xFF, 0x80, reasons.ALARM_ACTIVE),
     ):
-        lab = Lab(make_provision(scopes="unlock hold courier"))
+        lab = Lab(make_provision(scopes="unlock hold courier service"))
         lab.settings.alarm_blocks = blocks
         lab.active_alarms = active
-        for action, scope in ((UNLOCK, "unlock"), (HOLD, "hold")):
+        for action, scope in ((UNLOCK, "unlock"), (HOLD, "hold"), (TEST, "service")):
             assert decide(lab, {SCOPE: scope}, action).reason == reason
-        for action, scope in ((LOCK, "unlock"), (COURIER, "courier")):
+        for action, scope in ((LOCK, "unlock"), (COURIER, "courier"), (SERVICE, "service")):
             assert is_grant(decide(lab, {SCOPE: scope}, action))
 
 
@@ -300,7 +304,7 @@ OPTIONS = (
 @given(
     ints(0, (1 << len(OPTIONS)) - 1),
     ints(0, len(OPTIONS) - 1),
-    choices((UNLOCK, HOLD, LOCK, COURIER)),
+    choices((UNLOCK, HOLD, LOCK, COURIER, SERVICE, TEST)),
     choices((False, True)),
     tuples(ints(NOW_S - 1, NOW_S + 2), ints(0, 2), ints(0, 2)),
     choices((nothing, lock_down, set_up(persons_required=2), set_up(uv_required=1), sound_alarm, spend)),

@@ -203,8 +203,17 @@ CASES = {
     "FreshnessMissing": (lambda: on_a_lock(stale_nonce, EXI_TOKEN), True, TOLD),
     "SequenceStale": (replayed_after_a_reset, True, TOLD),
 }
+MANIFESTS = ("NotForThisBoard", "PreconditionFailed", "DigestMismatch")
 # without a provisioning record there is no policy, the dispatch says so; the others are commands'
-NOT_OURS = ("NotProvisioned", "SequenceGap", "CommandMalformed", "CommandForged", "CommandUnknown", "StoreFull")
+NOT_OURS = (
+    "NotProvisioned",
+    "SequenceGap",
+    "CommandMalformed",
+    "CommandForged",
+    "CommandUnknown",
+    "StoreFull",
+    *MANIFESTS,
+)
 
 
 def test_each_reason_has_a_case_that_yields_exactly_it():

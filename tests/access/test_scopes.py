@@ -1,14 +1,14 @@
 """vitrine.access.scopes."""
 
 from support import given, raises, texts
-from vitrine.access.scopes import ADMIN, COURIER, HOLD, SERVICE, UNLOCK, parse_scopes
+from vitrine.access.scopes import ADMIN, COURIER, HOLD, SERVICE, UNLOCK, UPDATE, parse_scopes
 
 
 def test_words():
-    words = {"unlock": UNLOCK, "hold": HOLD, "courier": COURIER, "service": SERVICE, "admin": ADMIN}
+    words = {"unlock": UNLOCK, "hold": HOLD, "courier": COURIER, "service": SERVICE, "admin": ADMIN, "update": UPDATE}
     for word, bit in words.items():
         assert parse_scopes(word) == bit
-    assert parse_scopes(" ".join(words)) == sum(words.values()) == 31
+    assert parse_scopes(" ".join(words)) == sum(words.values()) == 63
 
 
 def test_refused():
@@ -36,4 +36,4 @@ def test_any_text(text):
         mask = parse_scopes(text)
     except ValueError:
         return
-    assert 0 < mask < 32
+    assert 0 < mask < 64

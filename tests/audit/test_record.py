@@ -4,6 +4,9 @@ from support import bools, given, ints, raises, tuples
 from vitrine.audit import record as r
 from vitrine.codec import cbor
 
+SERVICE, UPDATE = 136, 137  # kinds, and a field that only those who write them name
+DIGEST = 31
+
 GRANT = {
     r.KIND: r.LOCK_OPERATION,
     r.TIME: 1_700_000_000,
@@ -53,13 +56,16 @@ def test_classes():
         {r.KIND: r.DOOR_LOCK_ALARM},
         {r.KIND: r.CONFIGURATION_CHANGE},
         {r.KIND: r.RECORDS_LOST},
+        {r.KIND: SERVICE},
+        {r.KIND: UPDATE, r.REASON: 0, DIGEST: bytes(32)},
     ]
     routine = [{r.KIND: kind} for kind in (r.DOOR_STATE_CHANGE, r.LOCK_OPERATION, r.START, r.FAULT, r.TIME_CHANGE)]
     routine.append({r.KIND: r.DOOR_LOCK_ALARM, r.ALARM: 6, r.DETAIL: r.AGAIN})
     refused = [{r.KIND: r.LOCK_OPERATION_ERROR, r.KID: bytes(8)}, {r.KIND: r.IDENTIFY}]
-    assert [r.class_of(each) for each in kept] == [r.KEPT] * 4
+    refused.append({r.KIND: UPDATE, r.REASON: 28, r.DETAIL: "refused"})
+    assert [r.class_of(each) for each in kept] == [r.KEPT] * 6
     assert [r.class_of(each) for each in routine] == [r.ROUTINE] * 6
-    assert [r.class_of(each) for each in refused] == [r.REFUSED] * 2
+    assert [r.class_of(each) for each in refused] == [r.REFUSED] * 3
 
 
 def test_what_is_no_record_is_refused():
@@ -85,6 +91,8 @@ def test_what_is_no_record_is_refused():
         (r.RANGE, [1, -1]),
         (r.RANGE, 5),
         (r.HEAD, bytes(31)),
+        (DIGEST, bytes(31)),
+        (DIGEST, bytes(33)),
         (r.OTHERS, b"p-1"),
         (r.OTHERS, []),
         (r.OTHERS, [b"p-1"] * 3),
@@ -112,13 +120,14 @@ def test_a_record_of_all_fields_at_their_largest_fits():
     operation.update({r.PERSONS: 3, r.OTHERS: [bytes(16)] * 2})
     loss = {r.RANGE: [0xFFFFFFFF, 0xFFFFFFFF], r.CLASS: 2, r.HEAD: bytes(32), r.DETAIL: "x" * 32}
     change = {r.DETAIL: "x" * 32, r.ERROR_BOUND: 0xFFFFFFFF, r.COMMAND: bytes(16), r.SEQUENCE: 0xFFFFFFFF}
+    program = {r.SUB: bytes(16), r.CTI: bytes(16), r.REF: bytes(32), r.DETAIL: "x" * 16, DIGEST: bytes(32)}
     seen = set(common)
-    for special in (operation, loss, change):
+    for special in (operation, loss, change, program):
         record = dict(common)
         record.update(special)
         assert len(r.encode(record)) <= r.MAX_BODY
         seen |= set(special)
-    assert sorted(seen) == list(range(1, 31))  # a new field needs its place here, and room in a page
+    assert sorted(seen) == list(range(1, 32))  # a new field needs its place here, and room in a page
 
 
 @given(tuples(ints(-1, 2), ints(0, 0xFFFFFFFF), ints(0, 0xFFFFFFFF), ints(0, 0xFFFFFFFF)), bools())

@@ -210,7 +210,7 @@ def _uses(draft: Draft) -> None:
 
 
 def _action(draft: Draft) -> None:
-    draft.act["action"] = draft.some((0, 1, 128, 129, 2, 130, 255))
+    draft.act["action"] = draft.some((0, 1, 128, 129, 2, 130, 131, 255))
 
 
 def _scope(draft: Draft) -> None:

@@ -28,7 +28,7 @@ def rows(text, columns):
 
 def test_reasons_are_the_specs():
     table = {int(number): name for number, name in rows(section("3.1 Reasons"), 2)}
-    assert table == {int(reason): reason.name for reason in Reason} and len(table) == 34
+    assert table == {int(reason): reason.name for reason in Reason} and len(table) == 37
 
 
 def test_ops_and_statuses_are_the_specs():
@@ -43,7 +43,7 @@ def test_actions_bounds_and_uuids_are_the_specs():
         "Action: 0 lock, 1 unlock (Matter LockOperationTypeEnum), 128 hold (unlock for the hold time), 129 courier"
         in text
     )
-    assert [int(action) for action in Action] == [0, 1, 128, 129]
+    assert [int(action) for action in Action] == [0, 1, 128, 129, 130, 131]
     assert f"A request has at most {protocol.MAX_REQUEST} bytes, an answer at most {protocol.MAX_ANSWER}." in text
     assert "Time state: " + ", ".join(f"{n} {name}" for n, name in enumerate(protocol.TIME_STATES)) in text
     assert protocol.SERVICE_UUID in section("## 4. BLE")

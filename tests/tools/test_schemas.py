@@ -122,7 +122,19 @@ def test_batches_and_what_is_in_them():
 
     assert journal_misfit(batch(body)) is None
     assert journal_misfit(acknowledge(journal_keys, 7).to_bytes()) is None
-    for change in ({1: 99}, {2: -1}, {31: 1}, {7: b""}, {7: "p-1"}, {15: "x" * 33}, {16: 1}, {20: [1]}):
+    for change in (
+        {1: 99},
+        {2: -1},
+        {32: 1},
+        {31: bytes(31)},
+        {7: b""},
+        {7: "p-1"},
+        {15: "x" * 33},
+        {16: 1},
+        {
+            20: [1],
+        },
+    ):
         assert "record" in journal_misfit(batch(body | change)), change
     assert journal_misfit(batch({1: 2})) and journal_misfit(b"") and journal_misfit(cbor.encode([b"x", b"y"]))
 

@@ -7,6 +7,7 @@ from . import protocol
 
 DOOR_LOCK_ALARM, DOOR_STATE_CHANGE, LOCK_OPERATION, LOCK_OPERATION_ERROR = 0, 1, 2, 3
 START, FAULT, CONFIGURATION_CHANGE, TIME_CHANGE, IDENTIFY, RECORDS_LOST, COMMAND_ERROR, TRIGGER = range(128, 136)
+SERVICE, UPDATE = 136, 137
 
 # Matter DoorLock (cluster 0x0101): AlarmCodeEnum, OperationSourceEnum
 _ALARMS: Final = {
@@ -35,7 +36,14 @@ _SOURCES: Final = {
     6: "opening hours",
     7: "phone",
 }
-_OPERATIONS: Final = {0: "lock", 1: "unlock", 128: "hold open", 129: "take records along"}
+_OPERATIONS: Final = {
+    0: "lock",
+    1: "unlock",
+    128: "hold open",
+    129: "take records along",
+    130: "service",
+    131: "strike test",
+}
 _DOOR: Final = {
     0: "door opened",
     1: "door closed",
@@ -91,6 +99,13 @@ def describe(record: dict[int, Any]) -> Line:
     if kind == TRIGGER:
         folded = f" ({record[14]} times)" if 14 in record else ""
         return Line("room", ("motion" if record.get(6) == 4 else "trigger") + folded, "")
+    if kind == SERVICE:
+        programs = "" if 14 not in record else f", {record[14]} program{'' if record[14] == 1 else 's'} run"
+        return Line("lock", f"service: {record.get(15, '')}{programs}", _why(record))
+    if kind == UPDATE:
+        reason = f": {protocol.reason_name(record[4])}" if record.get(4) else ""
+        what = f"update {record.get(27, '')} {record.get(15, '')}{reason}"
+        return Line("lock", what, _why(record), is_bad=31 not in record or record.get(15) == "returned")
     return Line("lock", f"event {kind}", str(record.get(15, "")))
 
 
@@ -107,6 +122,8 @@ def _operation(record: dict[int, Any]) -> str:
         return "would have done it (shadow): " + _named(_OPERATIONS, record.get(5))
     if record.get(5) == 0:
         return "locked" if lock_state in (1, None) else "lock asked for"
+    if record.get(15) == "test":
+        return "strike TESTED"
     return {128: "held open", 129: "records handed to a courier"}.get(record.get(5, 1), "UNLOCKED")
 
 

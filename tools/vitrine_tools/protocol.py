@@ -59,6 +59,8 @@ class Action(IntEnum):
     UNLOCK = 1
     HOLD = 128
     COURIER = 129
+    SERVICE = 130
+    TEST = 131
 
 
 class Reason(IntEnum):
@@ -98,6 +100,9 @@ class Reason(IntEnum):
     CommandForged = 31
     CommandUnknown = 32
     StoreFull = 33
+    NotForThisBoard = 34
+    PreconditionFailed = 35
+    DigestMismatch = 36
 
 
 TIME_STATES: Final = ("untrusted", "trusted", "coasting")

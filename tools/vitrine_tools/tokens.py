@@ -14,7 +14,7 @@ from .errors import TokenError, ToolError
 from .when import Window
 
 MAX_TOKEN: Final = 512
-SCOPES: Final = ("unlock", "hold", "courier", "service", "admin")
+SCOPES: Final = ("unlock", "hold", "courier", "service", "admin", "update")
 CLOCK_SLACK_S: Final = 60  # see Claims.for_holder
 
 ISS, SUB, AUD, EXP, NBF, IAT, CTI, CNF, SCOPE = range(1, 10)

@@ -10,7 +10,14 @@ from .keys import PublicKey
 from .protocol import Action, Reason
 from .provisioning import Issuer, Provision
 
-SCOPE_OF_ACTION = {Action.LOCK: "unlock", Action.UNLOCK: "unlock", Action.HOLD: "hold", Action.COURIER: "courier"}
+SCOPE_OF_ACTION = {
+    Action.LOCK: "unlock",
+    Action.UNLOCK: "unlock",
+    Action.HOLD: "hold",
+    Action.COURIER: "courier",
+    Action.SERVICE: "service",
+    Action.TEST: "service",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,17 @@ LOCK = const(0)  # actions: Matter LockOperationTypeEnum, and our hold
 UNLOCK = const(1)
 HOLD = const(128)
 COURIER = const(129)  # moves nothing: the holder may take sealed records along
-_SCOPE_OF = {LOCK: scopes.UNLOCK, UNLOCK: scopes.UNLOCK, HOLD: scopes.HOLD, COURIER: scopes.COURIER}
-_HARMLESS = (LOCK, COURIER)  # they open nothing
+SERVICE = const(130)  # moves nothing: the console opens (SPEC.md section 18), and the lock tells how it is (19)
+TEST = const(131)  # of the strike, from the console: it opens, and app.dispatch knows of none elsewhere
+_SCOPE_OF = {
+    LOCK: scopes.UNLOCK,
+    UNLOCK: scopes.UNLOCK,
+    HOLD: scopes.HOLD,
+    COURIER: scopes.COURIER,
+    SERVICE: scopes.SERVICE,
+    TEST: scopes.SERVICE,
+}
+_HARMLESS = (LOCK, COURIER, SERVICE)  # they open nothing
 
 _TIME_TRUSTED = const(1)
 _TIME_COASTING = const(2)

@@ -36,6 +36,9 @@ COMMAND_MALFORMED = const(30)
 COMMAND_FORGED = const(31)
 COMMAND_UNKNOWN = const(32)
 STORE_FULL = const(33)
+NOT_FOR_THIS_BOARD = const(34)
+PRECONDITION_FAILED = const(35)
+DIGEST_MISMATCH = const(36)
 
 # Matter OperationErrorEnum
 _UNSPECIFIED = const(0)

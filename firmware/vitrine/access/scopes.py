@@ -7,12 +7,13 @@ HOLD = const(2)
 COURIER = const(4)
 SERVICE = const(8)
 ADMIN = const(16)
+UPDATE = const(32)  # of an issuer: it may sign manifests (SPEC.md section 20). In a token it gives nothing
 
-_BITS = {"unlock": UNLOCK, "hold": HOLD, "courier": COURIER, "service": SERVICE, "admin": ADMIN}
+_BITS = {"unlock": UNLOCK, "hold": HOLD, "courier": COURIER, "service": SERVICE, "admin": ADMIN, "update": UPDATE}
 
 
 def parse_scopes(text: object) -> int:
-    """Return the mask of 1 to 5 words with single spaces between; raise ValueError for anything else."""
+    """Return the mask of 1 to 6 words with single spaces between; raise ValueError for anything else."""
     mask = 0
     for word in text.split(" ") if isinstance(text, str) else ("",):
         bit = _BITS.get(word, 0)

@@ -42,6 +42,7 @@ SEQUENCE = const(27)
 PERSONS = const(28)
 ERROR_BOUND = const(29)
 OTHERS = const(30)
+_DIGEST = const(31)
 
 DOOR_LOCK_ALARM = const(0)
 DOOR_STATE_CHANGE = const(1)
@@ -55,6 +56,8 @@ IDENTIFY = const(132)
 RECORDS_LOST = const(133)
 COMMAND_ERROR = const(134)
 _TRIGGER = const(135)
+_SERVICE = const(136)
+_UPDATE = const(137)
 
 DETAIL_MAX = const(32)
 AGAIN = "again"  # detail of an alarm that was raised or over too often
@@ -106,6 +109,7 @@ _FIELDS = {
     PERSONS: (_INT, 2, 3),
     ERROR_BOUND: (_INT, 0, _U32),
     OTHERS: (_SUBS, 1, 16),
+    _DIGEST: (_BYTES, 32, 32),
 }
 _CLASS_OF_KIND = {
     DOOR_LOCK_ALARM: KEPT,
@@ -120,6 +124,8 @@ _CLASS_OF_KIND = {
     RECORDS_LOST: KEPT,
     COMMAND_ERROR: REFUSED,
     _TRIGGER: ROUTINE,
+    _SERVICE: KEPT,
+    _UPDATE: REFUSED,
 }
 
 
@@ -140,7 +146,7 @@ def encode(record: "dict[int, Any]") -> bytes:
 
 def class_of(record: "dict[int, Any]") -> int:
     """Return the class (SPEC.md 7.1) of a record of a known kind."""
-    if record[KIND] == LOCK_OPERATION and KID in record:
+    if (record[KIND] == LOCK_OPERATION and KID in record) or (record[KIND] == _UPDATE and _DIGEST in record):
         return KEPT
     if record[KIND] == DOOR_LOCK_ALARM and record.get(DETAIL) == AGAIN:
         return ROUTINE

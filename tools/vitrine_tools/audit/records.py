@@ -18,6 +18,8 @@ KINDS: Final = {
     133: "RecordsLost",
     134: "CommandError",
     135: "Trigger",
+    136: "Service",
+    137: "Update",
 }
 FIELDS: Final = {
     1: "kind",
@@ -50,6 +52,7 @@ FIELDS: Final = {
     28: "persons",
     29: "error_bound",
     30: "others",
+    31: "digest",
 }
 CLASSES: Final = {0: "kept", 1: "routine", 2: "refused"}
 RECORDS_LOST: Final = "RecordsLost"

@@ -20,7 +20,9 @@ def explain(
     token: Annotated[Path, typer.Argument(help="file of the token", show_default=False)],
     lock: Annotated[Path, typer.Option(help="lock file (JSON), or provisioning record", show_default=False)],
     at: Annotated[str | None, typer.Option(help="when, ISO 8601 (default: now)")] = None,
-    action: Annotated[Literal["unlock", "lock", "hold", "courier"], typer.Option(help="what is asked")] = "unlock",
+    action: Annotated[
+        Literal["unlock", "lock", "hold", "courier", "service", "test"], typer.Option(help="what is asked")
+    ] = "unlock",
     uv: Annotated[bool, typer.Option("--uv", help="the phone has verified its user")] = False,
     persons: Annotated[
         list[str] | None, typer.Option(help="sub of somebody else who has just asked, text or hex:..; may be repeated")
@@ -77,7 +79,7 @@ def snapshot(
     output.print_line(held.model_dump_json(indent=2, exclude_defaults=True))
 
 
-def _noted(person: str, action: Literal["unlock", "lock", "hold", "courier"]) -> "Noted":
+def _noted(person: str, action: Literal["unlock", "lock", "hold", "courier", "service", "test"]) -> "Noted":
     from ..policy.lock_file import Noted
 
     return Noted(sub=output.parse_opaque(person, "sub", 16), action=action)

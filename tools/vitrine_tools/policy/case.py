@@ -47,7 +47,7 @@ class Case:
     @property
     def opens(self) -> bool:
         """Whether the action opens the door: what the fixture or the risk ask for is about those."""
-        return self.act.action in (Action.UNLOCK, Action.HOLD)
+        return self.act.action in (Action.UNLOCK, Action.HOLD, Action.TEST)
 
     def is_risky(self, limit: int) -> bool:
         """Tell whether the risk is high enough for what is asked from `limit` on; 0: never."""

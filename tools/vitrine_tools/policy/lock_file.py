@@ -94,7 +94,7 @@ U32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 U64 = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Alarm = Annotated[str, AfterValidator(_to_alarm)]
-Scope = Literal["unlock", "hold", "courier", "service", "admin"]
+Scope = Literal["unlock", "hold", "courier", "service", "admin", "update"]
 
 
 class _Model(BaseModel):

@@ -15,7 +15,14 @@ from .case import Case
 from .lock_file import ALARMS
 
 NONCE_LIFE_S: Final = 300
-SCOPES: Final = {Action.LOCK: "unlock", Action.UNLOCK: "unlock", Action.HOLD: "hold", Action.COURIER: "courier"}
+SCOPES: Final = {
+    Action.LOCK: "unlock",
+    Action.UNLOCK: "unlock",
+    Action.HOLD: "hold",
+    Action.COURIER: "courier",
+    Action.SERVICE: "service",
+    Action.TEST: "service",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def _payload(number: int, body: Schema) -> Schema:
 
 
 def _bodies() -> dict[int, Schema]:
-    actions = {action.value: action.name.lower() for action in Action if action != Action.COURIER}
+    actions = {action.value: action.name.lower() for action in (Action.LOCK, Action.UNLOCK, Action.HOLD)}
     holiday = array(whole(0, U16, "day, from 1970-01-01"), whole(1, 31, "number of days"))
     opening = array(whole(title="from, Unix seconds"), whole(title="until, Unix seconds"))
     return {

@@ -43,6 +43,7 @@ _VALUES: Final[dict[int, Schema]] = {
     28: whole(2, 3),
     29: whole(),
     30: many(blob(1, 16), 1, 2),
+    31: blob(32),
 }
 
 

@@ -34,7 +34,7 @@ def claims() -> Schema:
         tokens.IAT: whole(0, U64, "iat: Unix seconds"),
         tokens.CTI: blob(8, 16, "cti"),
         tokens.CNF: record({1: key}, title="cnf: the holder's key"),
-        tokens.SCOPE: text(1, pattern=f"^({_SCOPE})( ({_SCOPE})){{0,4}}$", title="scope"),
+        tokens.SCOPE: text(1, pattern=f"^({_SCOPE})( ({_SCOPE})){{0,{len(tokens.SCOPES) - 1}}}$", title="scope"),
         tokens.CNONCE: blob(16, title="cnonce"),
         tokens.EXI: whole(1, 86_400, "exi: seconds from when it is first presented"),
         tokens.WINDOWS: many(window(), 1, 32, "windows, local time"),
