@@ -203,8 +203,7 @@ CASES = {
     "FreshnessMissing": (lambda: on_a_lock(stale_nonce, EXI_TOKEN), True, TOLD),
     "SequenceStale": (replayed_after_a_reset, True, TOLD),
 }
-MANIFESTS = ("NotForThisBoard", "PreconditionFailed", "DigestMismatch")
-# without a provisioning record there is no policy, the dispatch says so; the others are commands'
+# without a provisioning record there is no policy, the dispatch says so; the others are those of commands and manifests
 NOT_OURS = (
     "NotProvisioned",
     "SequenceGap",
@@ -212,7 +211,9 @@ NOT_OURS = (
     "CommandForged",
     "CommandUnknown",
     "StoreFull",
-    *MANIFESTS,
+    "NotForThisBoard",
+    "PreconditionFailed",
+    "DigestMismatch",
 )
 
 

@@ -131,9 +131,7 @@ def test_batches_and_what_is_in_them():
         {7: "p-1"},
         {15: "x" * 33},
         {16: 1},
-        {
-            20: [1],
-        },
+        {20: [1]},
     ):
         assert "record" in journal_misfit(batch(body | change)), change
     assert journal_misfit(batch({1: 2})) and journal_misfit(b"") and journal_misfit(cbor.encode([b"x", b"y"]))
