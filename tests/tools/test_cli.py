@@ -43,7 +43,7 @@ def store(run, tmp_path):
 
 
 def test_help_and_version(run):
-    assert run("--version") == (0, "vitrine 0.1.0\n", "")
+    assert run("--version") == (0, f"vitrine {cli.__version__}\n", "")
     status, out, err = run("--help")
     assert (status, err) == (0, "") and all(name in out for name in ("keygen", "token", "emulate", "unlock"))
     assert run()[:1] == (0,)

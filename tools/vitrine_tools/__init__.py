@@ -4,4 +4,4 @@ Nothing here imports the firmware: tokens, proofs and frames are made and read b
 (cryptography and cbor2), so that a mistake in one is not repeated by the other.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.7.0"
