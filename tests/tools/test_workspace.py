@@ -90,3 +90,16 @@ def test_the_token_asks_for_no_more_than_the_lock_lets_its_issuer_give(tmp_path)
         assert space.token.exists() == (issued is not None)
         if issued:
             assert tokens.parse(space.token.read_bytes()).claims.scopes == issued and verdict(space) == Reason.Granted
+
+
+def test_a_common_issuer_is_trusted_beside_the_folders_own(tmp_path):
+    common = PrivateKey.generate()
+    space = workspace.prepare(tmp_path / "one", "case-1", None, "UTC0", common.public)
+    own = keys.load_private(tmp_path / "one" / "issuer.pem").public
+    assert [issuer.public_key for issuer in space.record.issuers] == [own, common.public]
+    assert all("admin" in issuer.scopes and workspace.GROUP in issuer.audiences for issuer in space.record.issuers)
+    space.flash.touch()
+    assert not workspace.prepare(tmp_path / "one", "case-1", None, "UTC0", common.public).is_new_record
+    with pytest.raises(ToolError, match="does not trust the key"):
+        workspace.prepare(tmp_path / "one", "case-1", None, "UTC0", PrivateKey.generate().public)
+    assert len(workspace.prepare(tmp_path / "two", None, None, "UTC0", None).record.issuers) == 1

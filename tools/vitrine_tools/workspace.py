@@ -14,7 +14,7 @@ from .collector import escrow
 from .errors import ToolError
 
 DEFAULT_LOCK_ID: Final = "case-12"
-_GROUP: Final = "group:demo"
+GROUP: Final = "group:demo"
 TOKEN_S: Final = 86_400
 _SCOPES: Final = ("unlock", "hold", "courier")
 _ISSUER = "issuer.pem"
@@ -78,8 +78,13 @@ class Workspace:
         keys.write_new(self.token, tokens.issue(claims, issuer), mode=0o644, is_forced=True)
 
 
-def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: str) -> Workspace:
-    """Make or find the folder's content and issue a fresh token; ToolError if it does not fit what is asked for."""
+def prepare(
+    folder: Path, lock_id: str | None, own_record: Path | None, zone: str, common: keys.PublicKey | None = None
+) -> Workspace:
+    """Make or find the folder's content and issue a fresh token; ToolError if it does not fit what is asked for.
+
+    common: one more issuer that the lock trusts as much as the folder's own.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / _ISSUER).exists():
@@ -87,15 +92,17 @@ def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: st
         folder.chmod(0o700)  # it holds private keys, and the control socket that opens the door
     except OSError as error:
         raise ToolError(f"cannot make the folder {folder}: {error.strerror}") from error
-    issuer = _key(folder / _ISSUER)
-    _key(folder / "holder.pem")
+    issuer = make_key(folder / _ISSUER)
+    make_key(folder / "holder.pem")
     path = folder / "provision.cbor"
     stored = keys.read_file(path, "provisioning record") if path.exists() else b""
     if own_record is not None:
         data = keys.read_file(own_record, "provisioning record")
     else:
-        data = stored or _new_record(lock_id or DEFAULT_LOCK_ID, issuer.public, zone)
+        data = stored or _new_record(lock_id or DEFAULT_LOCK_ID, issuer.public, zone, common)
     record = provisioning.parse(data)
+    if common is not None and record.issuer_of(common.kid) is None:
+        raise ToolError(f"{folder} holds a lock that does not trust the key {common.kid.hex()}: give another folder")
     if lock_id not in (None, record.lock_id):
         raise ToolError(f"{folder} holds the lock {record.lock_id}: give another folder for {lock_id}")
     if data != stored:
@@ -105,7 +112,7 @@ def prepare(folder: Path, lock_id: str | None, own_record: Path | None, zone: st
     return workspace
 
 
-def _key(path: Path) -> keys.PrivateKey:
+def make_key(path: Path) -> keys.PrivateKey:
     """Load a key, or make it with its public part beside it."""
     if path.exists():
         return keys.load_private(path)
@@ -115,19 +122,21 @@ def _key(path: Path) -> keys.PrivateKey:
     return key
 
 
-def _new_record(lock_id: str, issuer: keys.PublicKey, zone: str) -> bytes:
+def _new_record(lock_id: str, own: keys.PublicKey, zone: str, common: keys.PublicKey | None) -> bytes:
     names.check_lock_id(lock_id)
+    trusted = {"emulator": own} | ({} if common is None or common == own else {"fleet": common})
     return provisioning.Provision(
         lock_id=lock_id,
-        groups=(_GROUP,),
-        issuers=(
+        groups=(GROUP,),
+        issuers=tuple(
             provisioning.Issuer(
-                public_key=issuer,
-                name="emulator",
+                public_key=public,
+                name=name,
                 scopes=(*_SCOPES, "admin"),  # so that it can sign commands
-                audiences=(lock_id, _GROUP),
+                audiences=(lock_id, GROUP),
                 max_lifetime_s=TOKEN_S,
-            ),
+            )
+            for name, public in trusted.items()
         ),
         provisioned_at_s=int(time.time()),
         zone=zone,

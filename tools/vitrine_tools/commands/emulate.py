@@ -28,6 +28,10 @@ def emulate(
     certificates: Annotated[
         Path | None, typer.Option(help="with a URL: folder of ca.crt, NAME.crt and NAME.key; or ca.key to issue them")
     ] = None,
+    issuer: Annotated[
+        Path | None,
+        typer.Option(help="of a fleet: public key that all its locks trust (default: fleet.pem, made in FOLDER)"),
+    ] = None,
     unlocks_per_minute: Annotated[float, typer.Option(min=0, max=6000, help="by the phones of a fleet, in all")] = 0,
     phones: Annotated[int, typer.Option(min=1, max=50, help="of a fleet")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
@@ -36,20 +40,23 @@ def emulate(
     import json
 
     from ..emulator_state import DEFAULT_FLEET, DEFAULT_FOLDER
+    from ..errors import ToolError
 
     if count is not None:
         import asyncio
 
-        from .. import when
-        from ..errors import ToolError
+        from .. import keys, when
         from ..fleet.fleet import Fleet
         from ..fleet.play import play
 
         if lock is not None or provisioning is not None or send is not None:
             raise ToolError("a fleet's locks are made with it: leave out --lock, --provisioning and --send")
-        fleet = Fleet(folder or DEFAULT_FLEET, broker, certificates, zone=when.posix_zone_text(time_zone))
+        zone, common = when.posix_zone_text(time_zone), keys.load_public(issuer) if issuer else None
+        fleet = Fleet(folder or DEFAULT_FLEET, broker, certificates, zone=zone, issuer=common)
         asyncio.run(play(fleet, count, unlocks_per_minute, phones, as_json=as_json))
         return
+    if issuer is not None:
+        raise ToolError("--issuer is for a fleet, with --count; --provisioning says whom one lock trusts")
     folder = folder or DEFAULT_FOLDER
     if send is not None:
         from .. import control

@@ -85,7 +85,7 @@ class LocalBroker:
 class Embedded(LocalBroker):
     """The embedded broker."""
 
-    name = "an embedded broker (mosquitto is not installed)"
+    name = "an embedded broker" + ("" if MOSQUITTO else " (mosquitto is not installed)")
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

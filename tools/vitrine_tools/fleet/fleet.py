@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
-from .. import control, workspace
+from .. import control, keys, workspace
 from ..ble.bluez_standin import BluezStandIn
 from ..ble.private_bus import BusError, PrivateBus
 from ..collector.escrow import Escrow
@@ -29,6 +29,7 @@ LOCKS_MAX: Final = 500  # processes and files that an ordinary machine lets one 
 _FILES_PER_LOCK: Final = 8
 _AT_ONCE: Final = 2 * (os.cpu_count() or 1)  # locks that start at the same time
 _KEPT: Final = 4096
+_ISSUER: Final = "fleet.pem"
 _SUBSCRIBE_S: Final = 30.0
 
 
@@ -36,6 +37,7 @@ class Fleet:
     """`async with Fleet(folder, "auto") as fleet: await fleet.resize(100)`.
 
     broker: auto, mosquitto or embedded, to be started with the fleet; or its URL, with the folder `certificates`.
+    issuer: whom all locks trust beside their own issuer, so that one signature commands all; None: a key made for it.
     `say` takes one line for a person. lags_s: from making a record to its transaction, of the latest records.
     """
 
@@ -46,6 +48,7 @@ class Fleet:
         certificates: Path | None = None,
         *,
         zone: str = "UTC0",
+        issuer: keys.PublicKey | None = None,
         say: Callable[[str], None] = lambda _line: None,
         has_bus: bool = True,
     ) -> None:
@@ -57,6 +60,8 @@ class Fleet:
         self._broker = broker
         self._certificates = certificates
         self._zone = zone
+        self._issuer = issuer
+        self._is_issuer_given = issuer is not None
         self._say = say
         self._has_bus = has_bus
         self._stack = contextlib.AsyncExitStack()
@@ -68,6 +73,11 @@ class Fleet:
     def escrow(self) -> Path:
         """The root keys of all its journals."""
         return self.folder / "escrow"
+
+    @property
+    def issuer_key(self) -> Path | None:
+        """The private key of the common issuer, if the fleet made it."""
+        return None if self._is_issuer_given else self.folder / _ISSUER
 
     @property
     def database(self) -> Path:
@@ -98,7 +108,9 @@ class Fleet:
 
         async def start(lock_id: str) -> None:
             async with gate:
-                space = await asyncio.to_thread(workspace.prepare, self.folder / lock_id, lock_id, None, self._zone)
+                space = await asyncio.to_thread(
+                    workspace.prepare, self.folder / lock_id, lock_id, None, self._zone, self._issuer
+                )
                 control.check_free(space.folder)
                 member = self._by_id[lock_id] = Member(self.radio, space)
                 await asyncio.to_thread(member.prepare, self.escrow, self.uplink.settings(lock_id))
@@ -121,6 +133,8 @@ class Fleet:
         server = ControlServer(self.folder, _refuse)  # so that no second fleet begins here
         await server.start()
         stack.push_async_callback(server.stop)
+        if self._issuer is None:
+            self._issuer = workspace.make_key(self.folder / _ISSUER).public
         if self._has_bus:
             await self._open_bus()
         self.uplink = self._make_uplink()

@@ -2,20 +2,23 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from ..errors import ToolError
+from ..workspace import GROUP
 from .fleet import Fleet
 from .member import Member
 from .traffic import Traffic
+from .uplink import COMMANDER
 
 _PERIOD_S: Final = 1.0
 _AROUND: Final = 8  # lines of the screen that are not locks
@@ -41,7 +44,8 @@ async def play(fleet: Fleet, count: int, per_minute: float, phones: int, *, as_j
 async def _run(fleet: Fleet, count: int, per_minute: float, phones: int, as_json: bool) -> None:
     async with fleet:
         await fleet.resize(count)
-        _print({"fleet": str(fleet.folder), "locks": count, "broker": fleet.uplink.name} if as_json else _hint(fleet))
+        about = {"fleet": str(fleet.folder), "locks": count, "broker": fleet.uplink.name}
+        _print({**about, "to_all": to_all(fleet, "lockdown")} if as_json else _hint(fleet))
         async with Traffic(fleet.radio, lambda: fleet.members, phones) as traffic:
             task = asyncio.create_task(traffic.run(per_minute)) if per_minute else None
             try:
@@ -136,12 +140,32 @@ def _screen(fleet: Fleet, traffic: Traffic, room: int) -> Group:
 
 def _hint(fleet: Fleet) -> str:
     member = fleet.members[-1]
-    key: Path = member.space.folder / "issuer.pem"
-    return (
-        f"{len(fleet.members)} locks at {fleet.uplink.name}. From a second terminal:\n"
-        f"  {sys.argv[0]} unlock --emulator {fleet.folder} --lock {member.lock_id}\n"
-        f"  {sys.argv[0]} command lockdown --emulator {fleet.folder} --lock {member.lock_id} --key {key}\n"
-    )
+    key = member.space.folder / "issuer.pem"
+    lines = [
+        f"{len(fleet.members)} locks at {fleet.uplink.name}. From a second terminal:",
+        f"  {sys.argv[0]} unlock --emulator {fleet.folder} --lock {member.lock_id}",
+        f"  {sys.argv[0]} command lockdown --emulator {fleet.folder} --lock {member.lock_id} --key {key}",
+    ]
+    words = to_all(fleet, "lockdown")
+    if words:
+        lines.append(f"  {shlex.join([sys.argv[0], *words])}")
+    return "\n".join(lines) + "\n"
+
+
+def to_all(fleet: Fleet, command: str) -> list[str]:
+    """Return the words of one `vitrine command` for all locks; none without their issuer's key, or a certificate."""
+    if fleet.issuer_key is None:
+        return []
+    try:
+        fleet.uplink.client(COMMANDER)
+    except ToolError:
+        return []
+    folder = fleet.uplink.folder
+    return [
+        *("command", command, "--group", GROUP.removeprefix("group:"), "--key", str(fleet.issuer_key)),
+        *("--broker", fleet.uplink.url, "--broker-ca", str(folder / "ca.crt")),
+        *("--broker-cert", str(folder / f"{COMMANDER}.crt"), "--broker-key", str(folder / f"{COMMANDER}.key")),
+    ]
 
 
 def _print(what: dict[str, Any] | str) -> None:

@@ -17,19 +17,24 @@ from .member import Member
 
 _FAILURES = (PhoneError, LinkError, ProtocolError, ATT_Error, TimeoutError)
 _KEPT: Final = 2048  # of the latest unlocks, for the percentiles
-_DOOR_S: Final = 0.3  # until it is pulled, and as long open
+_DOOR_S: Final = 0.3
 _GOODBYE_S: Final = 5.0
 _TRIES: Final = 4  # to find a lock at which nobody stands
 
 
 class Traffic:
-    """Traffic(radio, members, phones). `async with` switches the phones on; `run(per_minute)` unlocks until cancelled.
+    """Traffic(radio, members, phones, door_s). `async with` switches the phones on.
 
+    `run(per_minute)` unlocks until cancelled.
+    door_s: until somebody pulls the door, and as long it stays open.
     latencies_ms: from a connection to "unlocked" (hello, present, act), of the latest unlocks that were granted.
     """
 
-    def __init__(self, radio: VirtualRadio, members: Callable[[], Sequence[Member]], phones: int) -> None:
+    def __init__(
+        self, radio: VirtualRadio, members: Callable[[], Sequence[Member]], phones: int, door_s: float = _DOOR_S
+    ) -> None:
         self._members = members
+        self._door_s = door_s
         self._phones = [BumblePhone(radio, f"phone-{n}") for n in range(1, phones + 1)]
         self._waiting: asyncio.Queue[Member] = asyncio.Queue(2 * phones)
         self.latencies_ms: deque[float] = deque(maxlen=_KEPT)
@@ -109,9 +114,8 @@ class Traffic:
             await self._use_door(member)
         return is_granted
 
-    @staticmethod
-    async def _use_door(member: Member) -> None:
-        await asyncio.sleep(_DOOR_S)
+    async def _use_door(self, member: Member) -> None:
+        await asyncio.sleep(self._door_s)
         if member.lock.pull_door():
-            await asyncio.sleep(_DOOR_S)
+            await asyncio.sleep(self._door_s)
             member.lock.set_door(True)

@@ -14,13 +14,16 @@ from ..collector.broker import Broker, BrokerError, parse
 from ..demo.brokers import HOST, Embedded, LocalBroker, Mosquitto, local_broker
 
 COLLECTOR = "collector"
+COMMANDER = "commander"
 _OWN: dict[str, Callable[[Path], LocalBroker]] = {"auto": local_broker, "mosquitto": Mosquitto, "embedded": Embedded}
 
 
 class Uplink(Protocol):
-    """How a fleet reaches its broker. `name`: in words."""
+    """How a fleet reaches its broker. `name`: in words; `folder`: where `client` puts NAME.crt and NAME.key."""
 
     name: str
+    url: str
+    folder: Path
 
     async def start(self) -> None:
         """Return when the broker takes connections."""
@@ -68,8 +71,8 @@ class GivenUplink:
     """
 
     def __init__(self, url: str, folder: Path) -> None:
-        self._url = url
-        self._folder = folder
+        self.url = url
+        self.folder = folder
         ca, key = _load_certificate(folder / "ca.crt"), folder / "ca.key"
         self._ca_der = ca.public_bytes(serialization.Encoding.DER)
         self._authority = Authority(ca, _load_key(key)) if key.exists() else None
@@ -87,17 +90,17 @@ class GivenUplink:
 
     def client(self, name: str) -> Broker:
         certificate, key = self._files(name)
-        return parse(self._url, ca=self._folder / "ca.crt", certificate=certificate, key=key)
+        return parse(self.url, ca=self.folder / "ca.crt", certificate=certificate, key=key)
 
     def settings(self, lock_id: str) -> bytes:
         certificate, key = self._files(lock_id)
         return _settings(self._host, self._port, self._ca_der, Identity(_load_certificate(certificate), _load_key(key)))
 
     def _files(self, name: str) -> tuple[Path, Path]:
-        certificate, key = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         if self._authority is not None and not certificate.exists():
             try:
-                return self._authority.issue(name).save(self._folder, name)
+                return self._authority.issue(name).save(self.folder, name)
             except OSError as error:
                 raise BrokerError(f"cannot write {certificate}: {error.strerror}") from None
         return certificate, key
