@@ -3,7 +3,8 @@
 import pytest
 
 from support.board import board, run
-from vitrine_tools.emulator.flash import FLASH_SIZE, PARTITIONS, FlashImage
+from vitrine_tools.emulator.board import EmulatorError
+from vitrine_tools.emulator.flash import TABLE, FlashImage
 
 
 async def test_the_table_is_that_of_a_4_mib_board(tmp_path):
@@ -16,13 +17,19 @@ board.trace({"running": esp32.Partition(esp32.Partition.RUNNING).info()[4]})
 """
     *rows, running = await run(tmp_path, source)
     assert running == {"running": "ota_0"}
-    assert sorted(row["info"] for row in rows) == sorted((t, s, a, z, label, False) for label, t, s, a, z in PARTITIONS)
+    wanted = [(row.type, row.subtype, row.offset, row.size, row.label, bool(row.flags)) for row in TABLE]
+    assert sorted(row["info"] for row in rows) == sorted(wanted)
     assert all(row["size"] == 4096 and row["blocks"] * 4096 == row["info"][3] for row in rows)
-    ends = 0x9000
-    for _, _, _, address, size in PARTITIONS:
-        assert address == ends
-        ends += size
-    assert ends == FLASH_SIZE
+
+
+async def test_a_flash_of_another_layout_is_not_started(tmp_path):
+    image = FlashImage(tmp_path / "flash.bin").create()
+    with image.path.open("r+b") as file:
+        file.seek(0x8000 + 4)
+        file.write(b"\x00\xa0")  # another offset of the first row
+    with pytest.raises(EmulatorError, match="another partition table"):
+        async with board(tmp_path, ""):
+            pass
 
 
 async def test_programming_only_clears_bits(tmp_path):
@@ -84,7 +91,7 @@ board.trace({"log": open("log").read()})
         first, wrote, second, again = lock.events
     assert first["files"] == ["rom"]
     assert first["cwd"] == "/"
-    assert first["blocks"] == 0x60000 // 4096
+    assert first["blocks"] == TABLE["vfs"].size // 4096
     assert "log" in second["files"]
     assert (wrote["log"], again["log"]) == ("x", "xx")
 
@@ -158,5 +165,5 @@ def test_flip_bit(tmp_path, label):
 
 def test_the_file_is_sparse(tmp_path):
     image = FlashImage(tmp_path / "flash.bin").create()
-    assert image.path.stat().st_size == FLASH_SIZE
+    assert image.path.stat().st_size == TABLE.flash_size
     assert image.path.stat().st_blocks * 512 < 1_200_000

@@ -126,6 +126,8 @@ class EmulatedBoard:
         """What the factory and the technician do before the first start."""
         if not self.flash.exists():
             self.flash.create()
+        elif not self.flash.is_laid_out():
+            raise EmulatorError(f"{self.flash.path} has another partition table: it is of another version, delete it")
         if self._provision is not None:
             self.flash.provision(self._provision)
             self._provision = None

@@ -1,9 +1,8 @@
 """The lock's flash chip as a file: partition table, provisioning, a look inside. 4 MiB, sparse, 0xff where erased.
 
-The layout is a 4 MiB one with two application slots, journal, ledger and file system, as a lock board has it.
+The layout is that of the lock boards with so much flash: boards/partitions-4MiB.csv.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -15,26 +14,16 @@ from types import ModuleType
 
 from vitrine_tools import ledger
 from vitrine_tools.audit.sealed import Keys
-from vitrine_tools.emulator.places import BOARD, interpreter
+from vitrine_tools.emulator.places import BOARD, ROOT, interpreter
 from vitrine_tools.errors import ProvisionError
+from vitrine_tools.field import partitions
 from vitrine_tools.provisioning import PER_ISSUER, initial_blobs, renewed
 
-FLASH_SIZE = 4 * 1024 * 1024
-SECTOR = 4096
-TABLE = 0x8000
-
-APP, DATA = 0, 1
-PARTITIONS = (
-    # label, type, subtype, address, size
-    ("nvs", DATA, 0x02, 0x9000, 0x4000),
-    ("otadata", DATA, 0x00, 0xD000, 0x2000),
-    ("phy_init", DATA, 0x01, 0xF000, 0x1000),
-    ("ota_0", APP, 0x10, 0x10000, 0x180000),
-    ("ota_1", APP, 0x11, 0x190000, 0x180000),
-    ("journal", DATA, 0x40, 0x310000, 0x80000),
-    ("access", DATA, 0x41, 0x390000, ledger.SIZE),
-    ("vfs", DATA, 0x83, 0x3A0000, 0x60000),
-)
+SECTOR = partitions.SECTOR
+TABLE = partitions.load(ROOT / "boards" / "partitions-4MiB.csv")
+FLASH_SIZE = TABLE.flash_size
+# label, type, subtype, address, size
+PARTITIONS = tuple((row.label, row.type, row.subtype, row.offset, row.size) for row in TABLE)
 _NAMESPACE = "vitrine"
 _PROVISION_KEY = "provision"
 _LEDGER = "access"
@@ -78,16 +67,12 @@ class FlashImage:
 
     def create(self) -> "FlashImage":
         """Make an erased chip with a partition table; an existing file is replaced."""
-        table = bytearray()
-        for label, type_, subtype, address, size in PARTITIONS:
-            table += struct.pack("<HBBII16sI", 0x50AA, type_, subtype, address, size, label.encode(), 0)
-        table += b"\xeb\xeb" + b"\xff" * 14 + hashlib.md5(table, usedforsecurity=False).digest()
         with self.path.open("wb") as file:
             file.truncate(FLASH_SIZE)
-            self._fill(file, TABLE, TABLE + SECTOR, bytes(table))
-            for label, *_, address, size in PARTITIONS:
-                if label not in ("ota_0", "ota_1"):  # nothing reads an application slot: let it stay a hole
-                    self._fill(file, address, address + size)
+            self._fill(file, partitions.TABLE_OFFSET, partitions.TABLE_OFFSET + SECTOR, TABLE.to_binary())
+            for row in TABLE:
+                if row.type != partitions.APP:  # nothing reads an application slot: let it stay a hole
+                    self._fill(file, row.offset, row.end)
         return self
 
     @staticmethod
@@ -97,6 +82,12 @@ class FlashImage:
 
     def exists(self) -> bool:
         return self.path.exists()
+
+    def is_laid_out(self) -> bool:
+        """Whether its table is the one that this class reads and writes by."""
+        with self.path.open("rb") as file:
+            file.seek(partitions.TABLE_OFFSET)
+            return file.read(SECTOR) == TABLE.to_binary()
 
     def provision(self, blob: bytes) -> None:
         """Store the provisioning record (firmware/SPEC.md section 5), as `vitrine provision` does on a real lock.
@@ -178,10 +169,7 @@ class FlashImage:
 
     @staticmethod
     def _place(label: str) -> tuple[int, int]:
-        for name, *_, address, size in PARTITIONS:
-            if name == label:
-                return address, size
-        raise KeyError(label)
+        return TABLE[label].offset, TABLE[label].size
 
     def _store(self, file):
         address, size = self._place("nvs")

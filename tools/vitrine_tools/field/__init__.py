@@ -1,0 +1,1 @@
+"""What is done to a lock board at the bench and in the field: boards, flash, provisioning."""
