@@ -24,6 +24,7 @@ PORTABLE = (
     "app/test_local_rules.py",
     "app/test_operations.py",
     "app/test_risk.py",
+    "app/test_service.py",
     "app/test_starts.py",
     "fuzz/test_dispatch_bytes.py",
     "fuzz/test_commands.py",
@@ -31,7 +32,7 @@ PORTABLE = (
 # firmware that needs asyncio's MicroPython extras or the chip's modules runs on MicroPython alone
 DEVICE = (
     "drivers/",
-    *(f"links/test_{name}.py" for name in ("http", "mqtt_wire", "sntp", "wifi")),
+    *(f"links/test_{name}.py" for name in ("http", "mqtt_wire", "sntp", "tls_gate", "wifi")),
     *(
         f"app/test_{name}.py"
         for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")

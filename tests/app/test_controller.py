@@ -11,7 +11,7 @@ from vitrine.audit.record import class_of
 from vitrine.door import fsm, states
 from vitrine.door.settings import Settings
 
-LOCK, UNLOCK, HOLD = 0, 1, 128
+LOCK, UNLOCK, HOLD, TEST = 0, 1, 128, 131
 BLE = 1
 
 
@@ -73,6 +73,28 @@ def test_unlock_open_close_relock():
     assert (closed[1], closed[10]) == (1, states.DOOR_CLOSED)
     assert (relocked[1], relocked[5], relocked[6], relocked[17]) == (2, LOCK, 4, states.LOCK_LOCKED)
     assert 4 not in relocked and 7 not in relocked
+
+
+def test_a_test_of_the_strike_is_an_unlock_of_half_a_second():
+    lab = Lab()
+
+    async def scenario():
+        assert lab.lock.operate(TEST, grant(), 4) is True
+        assert lab.strike.log == [500] and lab.lock.lock_state == states.LOCK_UNLOCKED
+        await sleep(501)
+        assert lab.strike.log == [500, "off"]
+        await sleep(400)
+        assert lab.lock.lock_state == states.LOCK_LOCKED
+        assert lab.lock.operate(TEST, decision.denied(reasons.SCOPE_MISSING), 4) is False
+        lab.is_shadow = True
+        assert lab.lock.operate(TEST, grant(), 4) is True
+        assert lab.strike.log == [500, "off"]
+
+    lab.run(scenario)
+    assert lab.operations() == [(UNLOCK, 7, False), (LOCK, 4, False), (UNLOCK, 7, True)]
+    tested = [record for record in lab.records if record.get(15) == "test"]
+    assert len(tested) == 2 and tested[0][18] == 4 and tested[0][13] == Token.kid and tested[0][4] == reasons.GRANTED
+    assert class_of(tested[0]) == 0, "kept, as each opening by a token"
 
 
 def test_unlock_and_nobody_opens():

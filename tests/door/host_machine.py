@@ -30,7 +30,14 @@ class Door(RuleBasedStateMachine):
 
     @rule(
         event=strategies.sampled_from(
-            (states.REX_PRESSED, states.UNLOCK_GRANTED, states.HOLD_GRANTED, states.LOCK_GRANTED, states.STRIKE_FAILED)
+            (
+                states.REX_PRESSED,
+                states.UNLOCK_GRANTED,
+                states.HOLD_GRANTED,
+                states.TEST_GRANTED,
+                states.LOCK_GRANTED,
+                states.STRIKE_FAILED,
+            )
         )
     )
     def somebody_asks(self, event):

@@ -22,6 +22,7 @@ COLUMNS = {
     "REX": states.REX_PRESSED,
     "unlock": states.UNLOCK_GRANTED,
     "hold": states.HOLD_GRANTED,
+    "test": states.TEST_GRANTED,
     "lock": states.LOCK_GRANTED,
     "begun": states.PASSAGE_BEGUN,
     "ended": states.PASSAGE_ENDED,
@@ -39,6 +40,7 @@ EVENTS = (
     states.REX_PRESSED,
     states.UNLOCK_GRANTED,
     states.HOLD_GRANTED,
+    states.TEST_GRANTED,
     states.LOCK_GRANTED,
     states.TIME_PASSED,
     states.STRIKE_FAILED,
@@ -129,6 +131,16 @@ def test_every_cell_of_the_table():
             if after is state and not actions:
                 found = "-"
             assert found == cell, (row, column, found, cell)
+
+
+def test_a_test_of_the_strike_lasts_half_a_second_and_shortens_nothing():
+    state, actions, now = run(locked(), states.TEST_GRANTED)
+    assert actions == ((states.ENERGISE_STRIKE, 500), (states.REPORT_OPERATION, states.TEST, states.SOURCE_REMOTE))
+    assert state.deadline_ms == ticks_add(now, 500)
+    state, actions, _ = run(locked(), states.TEST_GRANTED, (states.TIME_PASSED, 500))
+    assert state.mode == states.RELOCKING and actions == ((states.RELEASE_STRIKE,),)
+    state, actions, now = run(locked(), states.UNLOCK_GRANTED, states.TEST_GRANTED)
+    assert state.strike_until_ms == ticks_add(now, 4999) and actions[0][0] == states.REPORT_OPERATION
 
 
 def test_a_plain_unlock_from_grant_to_relock():

@@ -9,8 +9,10 @@ from vitrine.door.ticks import ticks_add, ticks_diff
 
 STRIKE_MAX_MS = 10_000  # of one ENERGISE
 LATE_MS = 1_000  # how far from its time an ajar step may come
-RIGHTS = (states.REX_PRESSED, states.UNLOCK_GRANTED, states.HOLD_GRANTED, states.PASSAGE_BEGUN)
-ENTITLED = (states.UNLOCK_GRANTED, states.HOLD_GRANTED, states.PASSAGE_BEGUN)
+GRANTS = (states.UNLOCK_GRANTED, states.HOLD_GRANTED, states.TEST_GRANTED)
+ENTITLED = GRANTS + (states.PASSAGE_BEGUN,)
+RIGHTS = ENTITLED + (states.REX_PRESSED,)
+TEST_MS = 500
 
 
 class Walk:
@@ -105,7 +107,7 @@ class Walk:
             if self.in_passage and not self.closed:
                 self.counting_since = self.now
             self.in_passage = False
-        if event in (states.UNLOCK_GRANTED, states.HOLD_GRANTED) and not self.closed:
+        if event in GRANTS and not self.closed:
             self.counting_since = self.now
         if event in (states.STRIKE_FAILED, states.LOCKED_DOWN):
             self.granted_until = None
@@ -143,8 +145,9 @@ class Walk:
                 self.coil_until = None
             elif action[0] == states.RAISE_ALARM:
                 self.alarm(action[1], action[2])
-        if event in (states.REX_PRESSED, states.UNLOCK_GRANTED, states.HOLD_GRANTED):
-            most = self.settings.hold_ms if event == states.HOLD_GRANTED else self.settings.unlock_ms
+        if event in GRANTS or event == states.REX_PRESSED:
+            most = {states.HOLD_GRANTED: self.settings.hold_ms, states.TEST_GRANTED: TEST_MS}
+            most = most.get(event, self.settings.unlock_ms)
             until = ticks_add(self.now, most)
             if self.granted_until is None or ticks_diff(until, self.granted_until) > 0:
                 self.granted_until = until

@@ -161,8 +161,8 @@ class Lab:
             self._identify,
         )
 
-    def channel(self, peer=b""):
-        return self.dispatch.channel(1, peer)
+    def channel(self, peer=b"", link=1):
+        return self.dispatch.channel(link, peer)
 
     def ask(self, channel, op, body=None, request_id=7):
         """Send one well-formed request; return (status, body), having checked the id."""

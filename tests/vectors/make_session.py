@@ -28,7 +28,7 @@ def make() -> dict:
             Issuer(
                 public_key=issuer.public,
                 name="store-7",
-                scopes=("unlock", "hold"),
+                scopes=("unlock", "hold", "service"),
                 audiences=(LOCK, "group:jewellery"),
                 max_lifetime_s=86_400,
             ),
@@ -59,6 +59,11 @@ def make() -> dict:
         "other_lock": (valid, proof(valid, lock="case-13")),
         "needs_uv": (data := token(needs_uv=True), proof(data)),
         "needs_scope": (data := token(scopes=("hold",)), proof(data)),
+        "service": (served := token(scopes=("service",), sub=b"engineer"), proof(served, action=Action.SERVICE)),
+        "test": (served, proof(served, action=Action.TEST)),
+        "lock": (valid, proof(valid, action=Action.LOCK)),
+        "no_service": (valid, proof(valid, action=Action.SERVICE)),
+        "no_test": (valid, proof(valid, action=Action.TEST)),
     }
     return {
         "now_s": NOW_S,

@@ -41,6 +41,7 @@ class Op(IntEnum):
     COURIER = 5
     COMMAND = 6
     FRESH = 7
+    DOCTOR = 8
 
 
 class Status(IntEnum):

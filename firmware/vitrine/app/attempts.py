@@ -103,7 +103,7 @@ class Attempts:
             describe_token(fields, decision.token)
             if decision.is_authentic:
                 fields[record.AUTHENTIC] = True
-            if kind == record.LOCK_OPERATION and decision.others:
+            if kind != record.LOCK_OPERATION_ERROR and decision.others:
                 fields[record.PERSONS] = decision.persons
                 fields[record.OTHERS] = decision.others
             if decision.score:

@@ -9,8 +9,10 @@ from hashlib import sha256
 from micropython import const
 
 from vitrine.access import reasons
-from vitrine.access.decision import is_accepted, is_grant
+from vitrine.access.decision import denied, is_accepted, is_grant
 from vitrine.access.policy import COURIER as COURIER_ACTION
+from vitrine.access.policy import LOCK, TEST
+from vitrine.access.policy import SERVICE as SERVICE_ACTION
 from vitrine.access.session import Session, VerifiedTokens
 from vitrine.audit import record
 from vitrine.audit.outbox import AHEAD, FORGED, SET_BACK, UNKEPT
@@ -39,6 +41,7 @@ _IDENTIFY = const(4)
 _COURIER = const(5)
 _COMMAND = const(6)
 _FRESH = const(7)
+_DOCTOR = const(8)
 
 # Each further guess must cost the attacker a new connection.
 _MALFORMED_LIMIT = const(3)
@@ -46,6 +49,10 @@ _REFUSED_LIMIT = const(4)
 _IDENTIFY_PAUSE_MS = const(5000)
 
 _COURIER_BATCH_MAX = const(448)  # with the acknowledgement beside it an answer is full
+_PIECE_MAX = const(400)  # of a report
+_CHALLENGE_SIZE = const(16)
+_CONSOLE = const(4)  # SPEC.md section 7, field 18
+_SERVICE_RECORD = const(136)
 
 # Whose act came to this keeps its connection from others. To be a holder is not enough: any token of old makes one.
 _WELCOME = (reasons.GRANTED, reasons.USER_VERIFICATION_REQUIRED, reasons.PERSONS_REQUIRED)
@@ -61,6 +68,9 @@ class Dispatch:
     `judgement` is an app.judgement.Judgement (policy and commands None while the lock is unprovisioned); `keys` an
     app.key_tables.KeyTables; `lock` the app.controller.Controller; `evidence` an app.evidence.Evidence; `clock` a
     drivers.clock.Clock; `identify()` shows where the lock is.
+
+    service: the app.service.Service of the console, once it was begun; None before. parts: by name, what app.doctor
+    looks at; whoever builds the lock puts it in.
     """
 
     def __init__(self, judgement, keys, random_bytes, lock, evidence, clock, identify):
@@ -77,10 +87,16 @@ class Dispatch:
         self.identify = identify
         self.identified_ms = None
         self.sessions = 0  # channels that are open
+        self.service = None
+        self.parts: "dict[str, Any]" = {}
 
     def is_busy(self) -> bool:
         """Whether somebody is in session: what can wait should."""
         return self.sessions > 0
+
+    def is_in_service(self) -> bool:
+        """Whether the console runs the programs of somebody who has shown that he may."""
+        return self.service is not None and self.service.is_open(self.clock.ticks_ms())
 
     def channel(self, link: int, peer: bytes = b"") -> "Channel":
         """Open the request path of one new connection over `link` (SPEC.md section 7, field 18).
@@ -108,6 +124,8 @@ class Channel:
         self._refused = 0
         self._accepted = False
         self._is_courier = False
+        self._is_served = False
+        self._report = b""
         self._unrecorded = None  # a refused present: its act may still show who it was
         self.has_proved = False
         self._is_welcome = False  # granted at the last act, or asked for more
@@ -190,6 +208,8 @@ class Channel:
             return self._courier(body)
         if op == _COMMAND:
             return self._command(body)
+        if op == _DOCTOR:
+            return self._doctor(body)
         if body is not None:
             raise Malformed
         if op == _HELLO:
@@ -227,8 +247,12 @@ class Channel:
     def _act(self, session: Session, body) -> "tuple[int, Any]":
         action, uv, proof = _act_body(body)
         shared = self._dispatch
-        decision = session.act(action, uv, proof, shared.clock.ticks_ms(), shared.clock.instant())
-        self._record_applied(session, decision)
+        if action == TEST and not self._may_test():
+            session.hello(shared.clock.ticks_ms())
+            decision = denied(reasons.ACTION_UNKNOWN)
+        else:
+            decision = session.act(action, uv, proof, shared.clock.ticks_ms(), shared.clock.instant())
+            self._record_applied(session, decision)
         if decision.is_authentic:
             self.has_proved = True
             self._is_welcome = decision.reason in _WELCOME
@@ -258,6 +282,10 @@ class Channel:
             shared.attempts.record(record.LOCK_OPERATION, self._link, decision.reason, action, decision)
             shared.attempts.granted(decision, self._peer)
             return True
+        if action == SERVICE_ACTION:
+            return self._serve(decision)
+        if action == TEST and not self._may_test():  # asked again: it moves the strike
+            return False
         # what could not be proved afterwards is not done; what turns out so is taken back
         missed = shared.evidence.missed
         is_done = shared.evidence.is_sound and shared.lock.operate(action, decision, self._link)
@@ -268,7 +296,50 @@ class Channel:
         shared.keys.holder(decision.token.holder_key)
         if is_done:
             shared.attempts.granted(decision, self._peer)
+            if self._link == _CONSOLE and action == LOCK and shared.service is not None:
+                shared.service.end("closed")
         return is_done
+
+    def _may_test(self) -> bool:
+        return self._link == _CONSOLE and self._dispatch.is_in_service()
+
+    def _serve(self, decision) -> bool:
+        """Let the holder ask how the lock is, and over the console run programs; return whether that is on record."""
+        shared = self._dispatch
+        is_console = self._link == _CONSOLE
+        service = shared.service
+        if is_console and service is not None:
+            service.end("replaced")
+        missed = shared.evidence.missed
+        detail = {record.DETAIL: "begin" if is_console else "doctor"}
+        shared.attempts.record(_SERVICE_RECORD, self._link, decision.reason, None, decision, detail)
+        if not shared.evidence.is_sound or shared.evidence.missed != missed:
+            return False
+        if is_console:
+            if service is None:
+                from .service import Service
+
+                shared.service = service = Service(shared.evidence)
+            service.begin(decision, shared.clock.ticks_ms())
+        self._is_served = True
+        shared.attempts.granted(decision, self._peer)
+        return True
+
+    def _doctor(self, body) -> "tuple[int, Any]":
+        """Tell how the lock is, piece by piece (SPEC.md section 19)."""
+        if type(body) is not dict or len(body) != 2:
+            raise Malformed
+        challenge, start = body.get(1), body.get(2)
+        if type(challenge) is not bytes or len(challenge) != _CHALLENGE_SIZE or type(start) is not int or start < 0:
+            raise Malformed
+        if not self._is_served:
+            self._refused += 1
+            return _REFUSED, None
+        if start == 0:
+            from .doctor import report
+
+            self._report = report(self._dispatch, challenge)
+        return _OK, {1: self._report[start : start + _PIECE_MAX], 2: len(self._report)}
 
     def _command(self, body) -> "tuple[int, Any]":
         """Carry out what an issuer has signed, whoever brings it (SPEC.md section 11)."""

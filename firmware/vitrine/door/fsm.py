@@ -4,29 +4,29 @@ Owns when the strike is energised and what the door is said to be. Knows no pins
 ticks, timers are deadlines in the state, and the caller carries the actions out and comes back at `deadline_ms`.
 The strike is fail-secure with a slam latch: energised = released, and a door that falls shut latches by itself.
 
-| state          | opened     | found open | shut          | REX          | unlock        | hold          | lock          | begun         | ended          | locked down   | failed       | coil due     | renewal due  | next due    |
-|----------------|------------|------------|---------------|--------------|---------------|---------------|---------------|---------------|----------------|---------------|--------------|--------------|--------------|-------------|
-| LOCKED         | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | LOCKED O      | UNLOCKED E O  | -              | LOCKED R      | LOCKED R     | -            | -            | -           |
-| UNLOCKED       | OPEN R D   | OPEN R D   | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | RELOCKING R  | -            | -           |
-| UNLOCKED hold  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | RELOCKING R  | -            | -           |
-| UNLOCKED pass  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | RELOCKING R O  | RELOCKING R O | RELOCKING R  | -            | UNLOCKED E   | -           |
-| UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | -             | UNLOCKED E O   | RELOCKING R O | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
-| RELOCKING      | OPEN D     | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | -            | -            | LOCKED O    |
-| RELOCKING bad  | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | -            | -            | LOCKED O    |
-| OPEN           | -          | -          | RELOCKING D   | OPEN E O     | OPEN E O      | OPEN E O      | OPEN O        | OPEN E O      | -              | OPEN R        | OPEN R       | -            | -            | AJAR D A    |
-| OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN R O      | OPEN E O      | -              | OPEN R        | OPEN R       | OPEN R       | -            | AJAR D A    |
-| OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN R O       | OPEN R O      | OPEN R       | -            | OPEN E       | -           |
-| OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | -             | OPEN E O       | OPEN R O      | OPEN R       | OPEN         | OPEN E       | -           |
-| AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R        | AJAR R       | -            | -            | AJAR A      |
-| AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R        | AJAR R       | -            | -            | -           |
-| AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E C O D  | OPEN E C O D  | AJAR R O      | OPEN E C O D  | -              | AJAR R        | AJAR R       | AJAR R       | -            | AJAR A      |
-| FORCED         | -          | -          | RELOCKING D C | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED O      | OPEN E C O D  | -              | FORCED R      | FORCED R     | -            | -            | -           |
-| FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E C O D  | OPEN E C O D  | FORCED R O    | OPEN E C O D  | -              | FORCED R      | FORCED R     | FORCED R     | -            | -           |
+| state          | opened     | found open | shut          | REX          | unlock        | hold          | test          | lock          | begun         | ended          | locked down   | failed       | coil due     | renewal due  | next due    |
+|----------------|------------|------------|---------------|--------------|---------------|---------------|---------------|---------------|---------------|----------------|---------------|--------------|--------------|--------------|-------------|
+| LOCKED         | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | UNLOCKED E O  | LOCKED O      | UNLOCKED E O  | -              | LOCKED R      | LOCKED R     | -            | -            | -           |
+| UNLOCKED       | OPEN R D   | OPEN R D   | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | UNLOCKED O    | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | RELOCKING R  | -            | -           |
+| UNLOCKED hold  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | RELOCKING R O | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | RELOCKING R  | -            | -           |
+| UNLOCKED pass  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | UNLOCKED O    | -             | RELOCKING R O  | RELOCKING R O | RELOCKING R  | -            | UNLOCKED E   | -           |
+| UNLOCKED both  | OPEN D     | OPEN D     | -             | UNLOCKED O   | UNLOCKED O    | UNLOCKED E O  | UNLOCKED O    | UNLOCKED O    | -             | UNLOCKED E O   | RELOCKING R O | RELOCKING R  | UNLOCKED     | UNLOCKED E   | -           |
+| RELOCKING      | OPEN D     | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | -            | -            | LOCKED O    |
+| RELOCKING bad  | FORCED D A | OPEN D     | -             | UNLOCKED E O | UNLOCKED E O  | UNLOCKED E O  | UNLOCKED E O  | RELOCKING O   | UNLOCKED E O  | -              | RELOCKING R   | RELOCKING R  | -            | -            | LOCKED O    |
+| OPEN           | -          | -          | RELOCKING D   | OPEN E O     | OPEN E O      | OPEN E O      | OPEN E O      | OPEN O        | OPEN E O      | -              | OPEN R        | OPEN R       | -            | -            | AJAR D A    |
+| OPEN coil      | -          | -          | UNLOCKED D    | OPEN E O     | OPEN E O      | OPEN E O      | OPEN O        | OPEN R O      | OPEN E O      | -              | OPEN R        | OPEN R       | OPEN R       | -            | AJAR D A    |
+| OPEN pass      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | OPEN O        | -             | OPEN R O       | OPEN R O      | OPEN R       | -            | OPEN E       | -           |
+| OPEN both      | -          | -          | UNLOCKED D    | OPEN O       | OPEN O        | OPEN E O      | OPEN O        | OPEN O        | -             | OPEN E O       | OPEN R O      | OPEN R       | OPEN         | OPEN E       | -           |
+| AJAR           | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R        | AJAR R       | -            | -            | AJAR A      |
+| AJAR last      | -          | -          | RELOCKING D C | AJAR E O     | OPEN E C O D  | OPEN E C O D  | OPEN E C O D  | AJAR O        | OPEN E C O D  | -              | AJAR R        | AJAR R       | -            | -            | -           |
+| AJAR coil      | -          | -          | UNLOCKED D C  | AJAR E O     | OPEN E C O D  | OPEN E C O D  | OPEN C O D    | AJAR R O      | OPEN E C O D  | -              | AJAR R        | AJAR R       | AJAR R       | -            | AJAR A      |
+| FORCED         | -          | -          | RELOCKING D C | FORCED E O   | OPEN E C O D  | OPEN E C O D  | OPEN E C O D  | FORCED O      | OPEN E C O D  | -              | FORCED R      | FORCED R     | -            | -            | -           |
+| FORCED coil    | -          | -          | UNLOCKED D C  | FORCED E O   | OPEN E C O D  | OPEN E C O D  | OPEN C O D    | FORCED R O    | OPEN E C O D  | -              | FORCED R      | FORCED R     | FORCED R     | -            | -           |
 
 Rows: the mode; `hold` = unlocked for the hold time; `coil` = open with the strike energised for the unlock time; `pass` =
 in passage; `both` = in passage, and a grant's time runs besides; `last` = at the third step; `bad` = it was FORCED.
-Columns: DOOR_OPENED, DOOR_FOUND_OPEN, DOOR_SHUT, REX_PRESSED, UNLOCK_GRANTED, HOLD_GRANTED, LOCK_GRANTED, PASSAGE_BEGUN,
-PASSAGE_ENDED, LOCKED_DOWN, STRIKE_FAILED, and TIME_PASSED at the end of a grant's time, when passage's strike is to be
+Columns: DOOR_OPENED, DOOR_FOUND_OPEN, DOOR_SHUT, REX_PRESSED, UNLOCK_GRANTED, HOLD_GRANTED, TEST_GRANTED, LOCK_GRANTED,
+PASSAGE_BEGUN, PASSAGE_ENDED, LOCKED_DOWN, STRIKE_FAILED, and TIME_PASSED at the end of a grant's time, when passage's strike is to be
 renewed, and at the mode's own deadline (RELOCKING: settled; OPEN: ajar; AJAR: its next step).
 Cells: the next mode and the actions in their order: E ENERGISE_STRIKE, R RELEASE_STRIKE, O REPORT_OPERATION,
 D REPORT_DOOR, A RAISE_ALARM, C RAISE_ALARM with step 0 (over); `-` = nothing changes. tests/door/test_fsm.py runs every
@@ -65,6 +65,7 @@ _PASSAGE_ON_MS = const(10_000)
 _RENEW_MS = const(5_000)
 
 _AJAR_STEPS = const(3)
+_TEST_MS = const(500)
 
 _RELEASE = (states.RELEASE_STRIKE,)
 _PASSAGE_OVER = (states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE)
@@ -197,6 +198,8 @@ def step(state: State, event: int, now_ms: int) -> "Step":
         return _let_through(state, event, now_ms, states.UNLOCK, states.SOURCE_REMOTE)
     if event == states.HOLD_GRANTED:
         return _let_through(state, event, now_ms, states.HOLD, states.SOURCE_REMOTE)
+    if event == states.TEST_GRANTED:
+        return _let_through(state, event, now_ms, states.TEST, states.SOURCE_REMOTE)
     if event == states.LOCK_GRANTED:
         return _lock(state, now_ms)
     if event == states.PASSAGE_BEGUN:
@@ -318,7 +321,9 @@ def _let_through(state: State, event: int, now_ms: int, operation: int, source: 
     new = state.copy()
     actions: "tuple[Action, ...]" = ()
     new.is_hold = operation == states.HOLD or state.is_hold
-    on_ms = state.settings.hold_ms if operation == states.HOLD else state.settings.unlock_ms
+    on_ms = _TEST_MS
+    if operation != states.TEST:
+        on_ms = state.settings.hold_ms if operation == states.HOLD else state.settings.unlock_ms
     until_ms = ticks_add(now_ms, on_ms)
     if state.strike_until_ms is None or ticks_diff(until_ms, state.strike_until_ms) > 0:
         new.strike_until_ms = until_ms

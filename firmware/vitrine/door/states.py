@@ -24,6 +24,7 @@ ALARM_AJAR = const(7)
 LOCK = const(0)
 UNLOCK = const(1)
 HOLD = const(128)
+TEST = const(131)  # also ours: the strike for half a second (section 18)
 
 # OperationSourceEnum
 SOURCE_UNSPECIFIED = const(0)
@@ -58,6 +59,7 @@ POWERED_UP = const(8)  # the cause of the first state; not an event of step()
 PASSAGE_BEGUN = const(9)
 PASSAGE_ENDED = const(10)
 LOCKED_DOWN = const(11)
+TEST_GRANTED = const(13)
 DOOR_FOUND_OPEN = const(12)  # opened while this lock only looks on (shadow): nobody's alarm
 
 # Where the door switch's line is, as drivers and monitor name it

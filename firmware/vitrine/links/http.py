@@ -37,8 +37,8 @@ _SESSION_MS = const(15_000)
 _SWEEP_MS = const(200)
 
 # By op (SPEC.md section 3): the last part of the path; names for the keys of a JSON request and of its answer, from 1.
-_PATHS = ("hello", "present", "act", "status", "identify", "courier", "command", "fresh")
-_FIELDS = ("", "token", "action uv proof", "", "", "from acknowledgement", "command", "")
+_PATHS = ("hello", "present", "act", "status", "identify", "courier", "command", "fresh", "doctor")
+_FIELDS = ("", "token", "action uv proof", "", "", "from acknowledgement", "command", "", "challenge offset")
 _ANSWERS = (
     "lock version nonce time audit",
     "hash",
@@ -48,6 +48,7 @@ _ANSWERS = (
     "batch acknowledgement",
     "reason - sequence",
     "cnonce time",
+    "piece total",
 )
 _REFUSED = const("reason nonce persons wait_s")
 _HELLO = const(0)

@@ -70,6 +70,7 @@ _REQUESTS: Final[dict[Op, Schema]] = {
         record({2: content(0, protocol.MAX_REQUEST, "acknowledgement", "acknowledgement")}),
     ),
     Op.COMMAND: content(0, protocol.MAX_REQUEST, "command", "command"),
+    Op.DOCTOR: record({1: blob(16, title="challenge"), 2: whole(0, U64, "from: offset")}),
 }
 _WAIT_S: Final = whole(title="seconds left")
 _WANTED: Final = array(whole(0, 255), whole(0, 255), title="how many have asked, how many must")
@@ -108,6 +109,10 @@ _BODIES: Final[dict[Op, tuple[Schema, tuple[Schema, ...]]]] = {
         (NULL, record({1: _REASON, 3: _SEQUENCE}, (1,), "an issuer has signed it")),
     ),
     Op.FRESH: (record({1: blob(commanding.CNONCE_SIZE, title="cnonce"), 2: _TIME}), ()),
+    Op.DOCTOR: (
+        record({1: blob(0, 400, "piece of the report"), 2: whole(1, 4096, "length of the whole")}),
+        (NULL,),
+    ),
 }
 
 

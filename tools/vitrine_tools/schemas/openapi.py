@@ -15,7 +15,7 @@ from .forms import Schema
 
 SOURCE: Final = Path(__file__).resolve().parents[3] / "firmware" / "vitrine" / "links" / "http.py"
 JSON: Final = "application/json"
-SESSIONLESS: Final = frozenset({Op.HELLO, Op.COURIER, Op.COMMAND, Op.FRESH})
+SESSIONLESS: Final = frozenset({Op.HELLO, Op.COURIER, Op.COMMAND, Op.FRESH, Op.DOCTOR})
 
 _SUMMARIES: Final = {
     Op.HELLO: "Begin a session, or go on with one: who the lock is, and a nonce to prove a key with",
@@ -26,6 +26,7 @@ _SUMMARIES: Final = {
     Op.COURIER: "Fetch sealed records, or bring the collector's acknowledgement",
     Op.COMMAND: "Bring a command that an issuer has signed",
     Op.FRESH: "A nonce for a statement that is made elsewhere",
+    Op.DOCTOR: "How the lock is, piece by piece; only for who was granted service in this session",
 }
 _ERRORS: Final = {
     400: "Malformed: not a request of this protocol",
@@ -208,4 +209,8 @@ _FIELD_SCHEMAS: Final[dict[str, Schema]] = {
     "uv": {"type": "boolean", "title": "whether the phone has verified its user"},
     "proof": _bytes(None, "a COSE_Sign1 of the holder with a detached payload", 96),
     "from": {"type": ["integer", "null"], "minimum": 0, "title": "first record wanted; null: where the lock stands"},
+    "challenge": _bytes(16, "comes back in the report"),
+    "offset": _COUNT | {"title": "where the piece begins; 0 makes a new report"},
+    "piece": _bytes(None, "of the report", 400),
+    "total": _COUNT | {"title": "length of the whole report"},
 }

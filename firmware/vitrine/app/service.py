@@ -1,0 +1,86 @@
+"""Service on the console: whose it is, how long it lasts, and what of it is on record. Source: SPEC.md section 18.
+
+Knows no wire and runs no program: links.console asks whether it is open, and tells what it has run. Made at the first
+act 130 that is granted over the console; a lock that is never serviced does not load it.
+"""
+
+from hashlib import sha256
+
+from micropython import const
+
+from vitrine.audit import record
+from vitrine.door.ticks import ticks_diff
+
+from .attempts import describe_token
+
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
+    from typing import Any
+
+    from vitrine.access.decision import Decision
+
+    from .evidence import Evidence
+
+LINK = const(4)  # the console (SPEC.md section 7, field 18)
+KIND = const(136)
+_DIGEST = const(31)
+_LONGEST_MS = const(900_000)
+_IDLE_MS = const(300_000)
+
+
+class Service:
+    """Service(evidence): one for a lock. number: of this session, from 1; programs of another are none of its.
+
+    Each end is a record: how many programs were run, and the chain over them. `end` is told why: "closed" by who was
+    served, "idle" or "limit" by the clock, "replaced" by the next.
+    """
+
+    def __init__(self, evidence: "Evidence") -> None:
+        self._evidence = evidence
+        self.number = 0
+        self._is_open = False
+        self._begun_ms = self._touched_ms = 0
+        self._programs = 0
+        self._chain = bytes(32)
+        self._fields: "dict[int, Any]" = {}
+
+    def begin(self, decision: "Decision", now_ms: int) -> None:
+        """Open for the holder of a granted act; its record is durable, and so is the end of the session before."""
+        self._fields = {}
+        describe_token(self._fields, decision.token)
+        self._programs = 0
+        self._chain = bytes(32)
+        self._begun_ms = self._touched_ms = now_ms
+        self.number += 1
+        self._is_open = True
+
+    def is_open(self, now_ms: int) -> bool:
+        """Tell whether programs may run; ends what is over. To be asked every minute at least."""
+        if self._is_open:
+            # a time that lies ahead is days ago (ticks wrap)
+            if not 0 <= ticks_diff(now_ms, self._begun_ms) < _LONGEST_MS:
+                self.end("limit")
+            elif not 0 <= ticks_diff(now_ms, self._touched_ms) < _IDLE_MS:
+                self.end("idle")
+        return self._is_open
+
+    def touch(self, now_ms: int) -> None:
+        """A byte has come."""
+        if self.is_open(now_ms):
+            self._touched_ms = now_ms
+
+    def ran(self, program: bytes) -> None:
+        """Count a program: to be told before it runs, as it may end the firmware."""
+        self._programs += 1
+        self._chain = sha256(self._chain + sha256(program).digest()).digest()
+
+    def end(self, why: str) -> None:
+        """Close it, if it is open, and put that on record."""
+        if self._is_open:
+            self._is_open = False
+            fields = dict(self._fields)
+            fields[record.LINK] = LINK
+            fields[record.DETAIL] = why
+            fields[record.COUNT] = self._programs
+            fields[_DIGEST] = self._chain
+            self._evidence.record(KIND, fields)
