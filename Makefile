@@ -11,7 +11,7 @@ MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
 WORKERS ?= 2
 COVERED := crypto codec access door
 
-.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 bench powercut mpy homeassistant-check clean
+.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 bench powercut mpy release homeassistant-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ $(VENV)/.test: $(VENV)/.base
 $(VENV)/.lint: $(VENV)/.test
 	@echo "setup: installing the lint tools into $(VENV)" >&2
 	@$(PIP) install --constraint requirements.lock --group lint
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.base
+	@$(PIP) install --constraint requirements.lock --group release
 	@touch $@
 
 deps: $(VENV)/.base ## fetch the device's third-party packages into build/deps (falls back with one line)
@@ -105,6 +109,9 @@ homeassistant-check: $(VENV)/.base ## our discovery messages by Home Assistant's
 
 powercut: $(VENV)/.test ## cut the power at every flash operation of the scripted lives of journal and ledger, and within each (25 minutes)
 	@$(BIN)/python tests/powercut/run.py --jobs $(WORKERS)
+
+release: $(VENV)/.release ## bundles, .mpy sets, SBOMs, sizes and sums of this version, reproducibly, in build/release
+	@$(BIN)/python tools/release/build.py
 
 bench: $(VENV)/.test ## all figures; JSON in build/bench.json
 	@$(BIN)/python tools/bench/run.py
