@@ -97,10 +97,10 @@ def test_it_ends_after_300_s_without_a_byte():
     service = served(lab)
     for _ in range(2):
         lab.clock.now_ms += 299_999
-        service.touch(lab.clock.ticks_ms())
-    assert service.is_open(lab.clock.ticks_ms())
+        service.touch()
+    assert service.is_open()
     lab.clock.now_ms += 5 * MINUTE_MS
-    service.touch(lab.clock.ticks_ms())  # too late
+    service.touch()  # too late
     assert not lab.dispatch.is_in_service() and details(lab) == ["begin", "idle"]
 
 
@@ -109,22 +109,22 @@ def test_it_ends_after_900_s_whatever_comes():
     service = served(lab)
     for _ in range(14):
         lab.clock.now_ms += MINUTE_MS
-        service.touch(lab.clock.ticks_ms())
-    assert service.is_open(lab.clock.ticks_ms())
+        service.touch()
+    assert service.is_open()
     lab.clock.now_ms += MINUTE_MS
-    service.touch(lab.clock.ticks_ms())
-    assert not service.is_open(lab.clock.ticks_ms()) and details(lab) == ["begin", "limit"]
+    service.touch()
+    assert not service.is_open() and details(lab) == ["begin", "limit"]
     lab.clock.now_ms += MINUTE_MS
-    assert not service.is_open(lab.clock.ticks_ms()) and details(lab) == ["begin", "limit"], "once"
+    assert not service.is_open() and details(lab) == ["begin", "limit"], "once"
 
 
 def test_a_clock_that_wraps_opens_nothing_again():
     lab = lab_of()
     service = served(lab)
     lab.clock.now_ms += 1 << 29
-    assert not service.is_open(lab.clock.ticks_ms())
+    assert not service.is_open()
     lab.clock.now_ms += 1 << 29
-    assert not service.is_open(lab.clock.ticks_ms())
+    assert not service.is_open()
 
 
 def test_its_end_says_what_was_run():
@@ -156,7 +156,7 @@ def test_lock_over_the_console_ends_it():
         lab = lab_of()
         service = served(lab)
         assert act(lab, "lock", LOCK, link)[0] == OK
-        assert service.is_open(lab.clock.ticks_ms()) is not is_ended
+        assert service.is_open() is not is_ended
         assert lab.door.moves == [LOCK]
 
 

@@ -96,7 +96,7 @@ class Dispatch:
 
     def is_in_service(self) -> bool:
         """Whether the console runs the programs of somebody who has shown that he may."""
-        return self.service is not None and self.service.is_open(self.clock.ticks_ms())
+        return self.service is not None and self.service.is_open()
 
     def channel(self, link: int, peer: bytes = b"") -> "Channel":
         """Open the request path of one new connection over `link` (SPEC.md section 7, field 18).
@@ -319,8 +319,8 @@ class Channel:
             if service is None:
                 from .service import Service
 
-                shared.service = service = Service(shared.evidence)
-            service.begin(decision, shared.clock.ticks_ms())
+                shared.service = service = Service(shared.evidence, shared.clock)
+            service.begin(decision)
         self._is_served = True
         shared.attempts.granted(decision, self._peer)
         return True

@@ -29,14 +29,15 @@ _IDLE_MS = const(300_000)
 
 
 class Service:
-    """Service(evidence): one for a lock. number: of this session, from 1; programs of another are none of its.
+    """Service(evidence, clock): one for a lock. number: of this session, from 1; programs of another are none of its.
 
     Each end is a record: how many programs were run, and the chain over them. `end` is told why: "closed" by who was
     served, "idle" or "limit" by the clock, "replaced" by the next.
     """
 
-    def __init__(self, evidence: "Evidence") -> None:
+    def __init__(self, evidence: "Evidence", clock) -> None:
         self._evidence = evidence
+        self._ticks_ms = clock.ticks_ms
         self.number = 0
         self._is_open = False
         self._begun_ms = self._touched_ms = 0
@@ -44,19 +45,20 @@ class Service:
         self._chain = bytes(32)
         self._fields: "dict[int, Any]" = {}
 
-    def begin(self, decision: "Decision", now_ms: int) -> None:
+    def begin(self, decision: "Decision") -> None:
         """Open for the holder of a granted act; its record is durable, and so is the end of the session before."""
         self._fields = {}
         describe_token(self._fields, decision.token)
         self._programs = 0
         self._chain = bytes(32)
-        self._begun_ms = self._touched_ms = now_ms
+        self._begun_ms = self._touched_ms = self._ticks_ms()
         self.number += 1
         self._is_open = True
 
-    def is_open(self, now_ms: int) -> bool:
+    def is_open(self) -> bool:
         """Tell whether programs may run; ends what is over. To be asked every minute at least."""
         if self._is_open:
+            now_ms = self._ticks_ms()
             # a time that lies ahead is days ago (ticks wrap)
             if not 0 <= ticks_diff(now_ms, self._begun_ms) < _LONGEST_MS:
                 self.end("limit")
@@ -64,10 +66,10 @@ class Service:
                 self.end("idle")
         return self._is_open
 
-    def touch(self, now_ms: int) -> None:
+    def touch(self) -> None:
         """A byte has come."""
-        if self.is_open(now_ms):
-            self._touched_ms = now_ms
+        if self.is_open():
+            self._touched_ms = self._ticks_ms()
 
     def ran(self, program: bytes) -> None:
         """Count a program: to be told before it runs, as it may end the firmware."""
