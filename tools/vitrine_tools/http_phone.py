@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from . import cbor, names, protocol
 from .errors import LinkError, ToolError
-from .phone import Limits, Phone, Transport
+from .phone import Limits, NoTransport, Phone
 from .protocol import Op, ProtocolError, Status
 
 PORT = 80
@@ -26,7 +26,7 @@ class HttpPhone(Phone):
     """A session with the lock `lock_id` at `url` (http://host[:port], or https with `ca`, a file of certificates)."""
 
     def __init__(self, url: str, lock_id: str, limits: Limits | None = None, ca: str | None = None) -> None:
-        super().__init__(_NoTransport(), lock_id, limits)
+        super().__init__(NoTransport(), lock_id, limits)
         self._scheme, self._host, self._port = parse_url(url)
         self._tls = None
         if self._scheme == "https":
@@ -80,20 +80,6 @@ class HttpPhone(Phone):
             return answer.status, session, cbor.decode(content, protocol.MAX_ANSWER)
         except cbor.CborError as error:
             raise ProtocolError(f"an answer that is not CBOR as it must be: {error}") from None
-
-
-class _NoTransport(Transport):
-    """There are no chunks: `ask` does all."""
-
-    @property
-    def att_mtu(self) -> int:
-        raise NotImplementedError
-
-    async def write_chunk(self, chunk: bytes) -> None:
-        raise NotImplementedError
-
-    async def read_chunk(self) -> bytes:
-        raise NotImplementedError
 
 
 def parse_url(url: str) -> tuple[str, str, int]:

@@ -36,6 +36,20 @@ class Transport(Protocol):
         ...
 
 
+class NoTransport(Transport):
+    """Of a phone whose `ask` does all, without chunks."""
+
+    @property
+    def att_mtu(self) -> int:
+        raise NotImplementedError
+
+    async def write_chunk(self, chunk: bytes) -> None:
+        raise NotImplementedError
+
+    async def read_chunk(self) -> bytes:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How long a phone waits, in seconds. Together they stay under the lock's 15 s for a connection."""
