@@ -261,3 +261,29 @@ buffer = bytearray(20)
 board.trace({"record": bytes(buffer[: esp32.NVS("vitrine").get_blob("provision", buffer)])})
 """
     assert await run(tmp_path, source) == [{"record": b"the record"}]
+
+
+async def test_who_writes_to_its_partition_has_no_store_until_the_next_start(tmp_path):
+    source = """
+import board, esp32, machine
+nvs = esp32.NVS("shop")
+try:
+    board.trace({"seen": nvs.get_i32("x")})
+except OSError as error:
+    nvs.set_i32("x", 1)
+    nvs.commit()
+    partition = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="nvs")[0]
+    WRITE
+    for call in (lambda: nvs.get_i32("x"), lambda: nvs.erase_key("x"), nvs.commit):
+        try:
+            call()
+        except OSError as error:
+            board.trace({"seen": error.errno})
+    machine.reset()
+"""
+    for write, after in (("partition.ioctl(6, 3)", [1]), ("partition.writeblocks(3, b'\\0', 0)", [1])):
+        folder = tmp_path / str(len(write))
+        folder.mkdir()
+        async with board(folder, source.replace("WRITE", write)) as lock:
+            await lock.advance(100)
+            assert [event["seen"] for event in lock.events] == [-0x110B] * 3 + after

@@ -13,6 +13,7 @@ flash = _board_link.flash
 
 _TABLE = 0x8000
 _SECTOR = 4096
+_NVS_SUBTYPE = 2
 _EINVAL = 22
 _ENOENT = 2
 
@@ -79,6 +80,7 @@ class Partition:
 
     def writeblocks(self, block_num, buf, offset=None):
         address = self._place(block_num, offset or 0, len(buf))
+        self._note_write()
         if offset is None:
             if self._block_size < _SECTOR:
                 self._erase_around(address, len(buf))
@@ -99,9 +101,14 @@ class Partition:
         if cmd == 6:
             if self._block_size != _SECTOR:
                 return -_EINVAL
+            self._note_write()
             flash.erase(self._place(arg, 0, _SECTOR))
             return 0
         return None
+
+    def _note_write(self):
+        if self._row[:2] == (self.TYPE_DATA, _NVS_SUBTYPE):
+            NVS._is_stale = True
 
     def _place(self, block, offset, count):
         start = block * self._block_size + offset
@@ -131,7 +138,7 @@ class Partition:
 
 def _open_store():
     try:
-        address, size = Partition._first(lambda row: row[:2] == (1, 2))[2:4]
+        address, size = Partition._first(lambda row: row[:2] == (1, _NVS_SUBTYPE))[2:4]
     except OSError:
         return None
 
@@ -150,9 +157,14 @@ def _open_store():
 
 
 class NVS:
-    """A namespace of the key-value store. Changes are visible at once and durable only after commit()."""
+    """A namespace of the key-value store. Changes are visible at once and durable only after commit().
+
+    Whoever writes to its partition directly leaves the chip's driver with what it remembers of pages that are gone:
+    what it reads is not there, what it writes is lost. Here it refuses everything, until the next start.
+    """
 
     _store = None
+    _is_stale = False
     _pending = {}  # namespace -> {key: entry or None}, shared by all its handles
 
     def __init__(self, namespace):
@@ -193,6 +205,7 @@ class NVS:
         self._changes[key] = None
 
     def commit(self):
+        self._check_fresh()
         for key, entry in list(self._changes.items()):
             if entry is None:
                 NVS._store.remove(self._namespace, key)
@@ -200,7 +213,12 @@ class NVS:
                 NVS._store.put(self._namespace, key, entry[0], entry[1])
             del self._changes[key]
 
+    def _check_fresh(self):
+        if NVS._is_stale:
+            raise _error("ESP_ERR_NVS_INVALID_STATE")
+
     def _find(self, key):
+        self._check_fresh()
         if key in self._changes:
             return self._changes[key]
         return NVS._store.get(self._namespace, key)

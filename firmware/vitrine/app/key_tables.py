@@ -56,6 +56,11 @@ class KeyTables:
         self._steps = None
         self._wake = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many tables are yet to be made."""
+        return len(self._pending)
+
     def pin(self, raw: bytes) -> PublicKey:
         """Return the public key `raw`, with its table if the store has it. Raises ValueError for a bad key."""
         key = PublicKey(raw)

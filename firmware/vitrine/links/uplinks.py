@@ -7,9 +7,12 @@ from vitrine.app.supervisor import RESTART
 
 
 def add_broker(supervisor, blob, identity, events, dispatch, scenario, hint) -> None:
-    """Add the tasks of the broker that the blob `mqtt` names, if there is one, and a journal to send."""
+    """Add the tasks of the broker that the blob `mqtt` names, if there is one, and a journal to send.
+
+    None while unprovisioned: a lock that is half made has both already.
+    """
     outbox = dispatch.evidence.outbox
-    settings = blob("mqtt").load() if outbox else None
+    settings = blob("mqtt").load() if outbox and identity.provision else None
     if settings is None:
         return
     from vitrine.app.sync import Sync

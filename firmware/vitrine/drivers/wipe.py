@@ -1,0 +1,87 @@
+"""Deprovisioning: what made this lock one of a site is erased, byte by byte (SPEC.md section 21).
+
+A mark comes first, a file, as it is made and removed whole and lies beside all that is erased. While it is there the
+lock is nobody's: each start goes on here before it looks at anything else, and starts again when all is gone.
+
+What is secret goes first, as files may fail. From then on NVS is not touched: its driver knows nothing of an erase
+behind its back, and only a start sets it right.
+"""
+
+import os
+
+from micropython import const
+
+from .nvs import Blob
+from .partition import data_partition
+
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MARK = "/.wipe"
+# the application's own: bundles, and what a board without an image of ours was given instead
+_KEPT = ("slots", "lib", "vitrine", "boot.py", "main.py", "board.py", ".wipe")
+_FILLER = "/fill"
+_ROOT = "/./"  # of the flash alone: "/" shows what is mounted beside it, too
+_FOLDER = const(0x4000)
+_SECTOR = const(4096)
+_PIECE = const(512)
+# A folder keeps what was in it until it is written anew, in each of two places: small files with their contents too.
+_CHURN = const(128)
+_CHURNED = const(100)
+
+
+def begin() -> None:
+    """Leave the mark: from the next start on the lock is wiped, whatever happens."""
+    with open(_MARK, "w"):
+        pass
+
+
+def wipe(space: str, feed: "Callable[[], object]") -> None:
+    """Erase everything, if that was begun; afterwards the chip has to be started again at once.
+
+    space: the NVS namespace of the record. feed(): the watchdog's. OSError leaves the mark: the next start tries again.
+    """
+    if _MARK[1:] not in os.listdir("/"):
+        raise ValueError("not begun")
+    Blob(space, "provision").remove()
+    for label in ("journal", "access", "nvs"):
+        device = data_partition(label)
+        buffer = bytearray(_SECTOR)
+        for sector in range(device.ioctl(4, 0)):
+            feed()
+            device.readblocks(sector, buffer)
+            if buffer.count(b"\xff") != _SECTOR:
+                device.ioctl(6, sector)
+    _remove_files(_ROOT, feed)
+    _overwrite_files(feed)
+    os.remove(_MARK)
+
+
+def _remove_files(folder: str, feed: "Callable[[], object]") -> None:
+    for entry in list(os.ilistdir(folder)):
+        path = folder + entry[0]
+        if folder == _ROOT and entry[0] in _KEPT:
+            continue
+        feed()
+        if entry[1] & _FOLDER:
+            _remove_files(path + "/", feed)
+            os.rmdir(path)
+        else:
+            os.remove(path)
+
+
+def _overwrite_files(feed: "Callable[[], object]") -> None:
+    """Have littlefs write over what it has freed: its folder's two blocks, then every free one."""
+    for _ in range(_CHURN):
+        feed()
+        with open(_FILLER, "wb") as file:
+            file.write(b"\xff" * _CHURNED)
+    piece = b"\xff" * _PIECE
+    try:
+        with open(_FILLER, "wb") as file:
+            while True:
+                feed()
+                file.write(piece)
+    except OSError:
+        os.remove(_FILLER)  # no room is left: all of it was written
