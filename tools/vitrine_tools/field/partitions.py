@@ -21,11 +21,13 @@ OTA_0, OTA_1 = 0x10, 0x11  # subtypes of APP
 JOURNAL, ACCESS = 0x40, 0x41  # subtypes of DATA, ours: firmware/SPEC.md sections 8 and 13
 ENCRYPTED, READONLY = 1, 2
 
-TABLE_OFFSET = 0x8000
+TABLE_OFFSET = 0x8000  # in stock images and ours for development
+# In production: the bootloader that verifies and decrypts has up to 52 KiB with its signature, from 0x1000 on ESP32.
+SECURE_TABLE_OFFSET = 0xE000
 SECTOR = 0x1000
 TABLE_SIZE = SECTOR  # what the table has in flash
 _TABLE_MAX = 0xC00  # what the bootloader reads of it
-_FIRST_OFFSET = TABLE_OFFSET + SECTOR
+_FIRST_OFFSET = SECURE_TABLE_OFFSET + SECTOR  # one layout for both
 _APP_ALIGNMENT = 0x10000  # the MMU maps pages of 64 KiB
 _MIB = 1024 * 1024
 
@@ -61,11 +63,11 @@ _BLANK = b"\xff" * _ROW.size
 # (SPEC.md 8), the ledger is 16 sectors (13). NVS: all blobs of SPEC.md at their longest, the radio's calibration and
 # the room to replace the longest blob are 440 entries of 32 bytes; a page has 126, and one page must stay free.
 _WANTED = (
-    ("nvs", DATA, NVS, 0, 0x5000, None),
+    ("phy_init", DATA, PHY, 0, 0x1000, 0x1000),
     ("ota_0", APP, OTA_0, 0, 0x180000, None),
     ("ota_1", APP, OTA_1, 0, 0x180000, None),
+    ("nvs", DATA, NVS, 0, 0x5000, None),
     ("otadata", DATA, OTADATA, 0, 0x2000, 0x2000),
-    ("phy_init", DATA, PHY, 0, 0x1000, 0x1000),
     ("nvs_keys", DATA, NVS_KEYS, ENCRYPTED, 0x1000, 0x1000),
     ("journal", DATA, JOURNAL, 0, 512 * 1024, 1024 * SECTOR),
     ("access", DATA, ACCESS, 0, ledger.SIZE, ledger.SIZE),
@@ -118,7 +120,7 @@ class Table:
         return any(partition.label == label for partition in self.partitions)
 
     def to_binary(self) -> bytes:
-        """Return the sector at TABLE_OFFSET: rows, the row with their MD5, blank to its end."""
+        """Return the table's sector: rows, the row with their MD5, blank to its end."""
         rows = b"".join(
             _ROW.pack(_MAGIC, row.type, row.subtype, row.offset, row.size, row.label.encode(), row.flags)
             for row in self.partitions
@@ -128,7 +130,7 @@ class Table:
 
     @classmethod
     def from_binary(cls, data: bytes, flash_size: int) -> "Table":
-        """Read what a chip has at TABLE_OFFSET, at least its first 0xC00 bytes.
+        """Read what a chip has where its table is, at least the first 0xC00 bytes.
 
         Raises PartitionError: no table, a damaged one, or rows that no flash of this size can have. Whether a lock can
         work with it is what check() says.
