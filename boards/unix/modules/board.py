@@ -23,6 +23,7 @@ A board names the pins that it does not have None.
 import _board_link
 
 NAME = "unix"
+CLASS_ID = b"\x39\x99\x5c\x97\x4a\x32\x5c\xcc\xac\xac\x37\x39\x78\xd7\x3c\xa6"
 STRIKE = 26
 DPS = 33
 REX = 32

@@ -1,0 +1,4 @@
+include(boards/mpconfigboard_esp32_common.cmake)
+
+set(VITRINE_FLASH_MIB 4)
+include(${MICROPY_BOARD_DIR}/../vitrine.cmake)
