@@ -24,6 +24,7 @@ class FakeStrike:
         self.until_ms = None
         self.log = []
         self.deadline_ms = None
+        self.is_astray = False  # somebody else drives it
         self.fails_at = None
 
     @property
@@ -44,6 +45,7 @@ class FakeStrike:
         if self.until_ms is not None:
             self.log.append("off")
         self.until_ms = None
+        self.is_astray = False
         if self.fails_at == "release":
             raise Broken
 

@@ -45,6 +45,35 @@ def test_a_button_held_at_power_up_opens_nothing():
     lab.run(scenario)
 
 
+def test_a_strike_driven_by_somebody_else_is_off_within_200_ms_and_an_alarm():
+    lab = Lab()
+
+    async def scenario():
+        await sleep(1000)
+        for _ in range(2):
+            lab.strike.is_astray = True
+            await sleep(1000)  # FakeInputs wakes at the deadlines alone; the driver does within 140 ms
+            assert not lab.strike.is_astray
+            await sleep(1000)
+        lab.strike.is_astray = True
+        lab.lock.check_strike()
+        assert not lab.strike.is_astray
+
+    lab.run(scenario)
+    alarms = [(record[11], record[14], record[15]) for record in lab.records if record[1] == 0]
+    assert alarms == [(131, 1, "driven"), (131, 0, "driven")] * 2 + [(131, 1, "driven")]
+    assert lab.strike.log == []
+
+
+def test_a_strike_that_cannot_be_read_back_is_a_fault_and_off():
+    lab = Lab()
+    lab.lock.check_strike()
+    lab.strike.is_astray = True
+    lab.strike.fails_at = "release"
+    lab.lock.check_strike()
+    assert lab.kinds()[-1] == 129
+
+
 def test_unlock_open_close_relock():
     lab = Lab()
 

@@ -82,6 +82,8 @@ class Pin:
         if level:
             assert self.number in Chip.now.driver, "an input is not driven"
             Chip.now.driver[self.number] = level[0]
+        if self.number in Chip.now.driver:  # an output is read back as it is
+            return 1 if Chip.now.power(self.number) else 0
         return Chip.now.inputs.get(self.number, 1)
 
     def irq(self, *, handler, trigger):

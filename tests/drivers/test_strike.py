@@ -38,6 +38,20 @@ def test_off_from_the_start():
     assert chip.used == 0
 
 
+def test_a_strike_that_somebody_else_drives_is_told():
+    chip, strike = new()
+    assert not strike.is_astray
+    strike.energise(2000)
+    pass_time(chip, strike, 100)
+    assert strike.is_energised and not strike.is_astray
+    pass_time(chip, strike, 2000)
+    assert not strike.is_astray
+    chip.driver[NUMBER] = 1
+    assert strike.is_astray
+    strike.release()
+    assert not strike.is_astray and chip.power(NUMBER) == 0
+
+
 def test_peak_then_hold_then_off():
     for name in CHIPS:
         chip, strike = new(name)

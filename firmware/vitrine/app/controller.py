@@ -33,6 +33,8 @@ if _TYPE_CHECKING:
     class StrikeDriver(Protocol):
         deadline_ms: "int | None"
 
+        @property
+        def is_astray(self) -> bool: ...
         def configure(self, pull_ms: int, hold_duty_pct: int) -> None: ...
         def energise(self, on_ms: int) -> None: ...
         def release(self) -> None: ...
@@ -71,6 +73,7 @@ _IDLE_MS = const(1000)
 # alarms (SPEC.md 7.2) that neither door machine nor monitor knows
 _FORCED_USER = const(8)
 _BROWNOUT_LOOP = const(134)
+_STRIKE_STUCK = const(131)  # the monitor knows it of the bolt; of the strike itself nobody else does
 
 # Of one alarm so many records are kept, and one more after each such time; the others are routine (SPEC.md 7.1). A
 # magnet at the door switch must not push out who opened the door.
@@ -125,7 +128,7 @@ class Controller:
         self._was_passage = False
         # when the strike may be tried for passage again, and its next failure recorded
         self._retry_ms = self._fault_ms = ticks_ms()
-        self._is_brownout = False
+        self._is_brownout = self._was_astray = False
         self._kept: "dict[int, tuple[int, int]]" = {}  # alarm: how many of its records were kept, since when
         self._was_pressed = inputs.rex_pressed
         self._opener: "Decision | None" = None  # the grant by which the door opened, or may: until it is locked again
@@ -231,11 +234,27 @@ class Controller:
             self._fail(error)
         self._inputs.wake()
 
+    def check_strike(self) -> None:
+        """Switch off, and report, a strike that is on past this firmware's driver. Never raises.
+
+        run() does so at least every 200 ms, and the console while a program runs.
+        """
+        try:
+            is_astray = self._strike.is_astray
+            if is_astray:
+                self._strike.release()
+            if is_astray != self._was_astray:
+                self._was_astray = is_astray
+                self._report_alarm(_STRIKE_STUCK, 1 if is_astray else 0, "driven")
+        except Exception as error:  # noqa: BLE001
+            self._strike_failed(error)
+
     async def run(self, vote: "Callable[[], None]") -> None:
         """Follow the door for ever. `vote` is called at least every second."""
         try:
             while True:
                 vote()
+                self.check_strike()
                 self._follow()
                 await self._inputs.changed(self._rest_ms())
         except Exception as error:
@@ -367,13 +386,16 @@ class Controller:
             self._strike.service()
             return True
         except Exception as error:  # noqa: BLE001
-            now_ms = self._ticks_ms()
-            self._retry_ms = ticks_add(now_ms, _RETRY_MS)
-            self._let_go()
-            if not 0 < ticks_diff(self._fault_ms, now_ms) <= _FAULT_EVERY_MS:
-                self._fault_ms = ticks_add(now_ms, _FAULT_EVERY_MS)
-                self._events.fault("controller", error)
+            self._strike_failed(error)
             return False
+
+    def _strike_failed(self, error: Exception) -> None:
+        now_ms = self._ticks_ms()
+        self._retry_ms = ticks_add(now_ms, _RETRY_MS)
+        self._let_go()
+        if not 0 < ticks_diff(self._fault_ms, now_ms) <= _FAULT_EVERY_MS:
+            self._fault_ms = ticks_add(now_ms, _FAULT_EVERY_MS)
+            self._events.fault("controller", error)
 
     def _report_operation(
         self, operation: int, source: int, decision: "Decision | None", link: int, is_shadow: bool
@@ -399,8 +421,10 @@ class Controller:
             fields[record.SHADOW] = True
         self._record(record.LOCK_OPERATION, fields)
 
-    def _report_alarm(self, alarm: int, step: int) -> None:
+    def _report_alarm(self, alarm: int, step: int, detail: str = "") -> None:
         fields: "dict[int, Any]" = {record.ALARM: alarm, record.COUNT: step}
+        if detail:
+            fields[record.DETAIL] = detail
         if self._is_flood(alarm):
             fields[record.DETAIL] = record.AGAIN
         self._record(record.DOOR_LOCK_ALARM, fields)

@@ -89,6 +89,11 @@ class Strike:
         """Whether current flows: what the hardware says, not what was asked for."""
         return self._has_pin and not self._channels[-1].wait_done()
 
+    @property
+    def is_astray(self) -> bool:
+        """Whether the output is high though nothing here drives it: read back from the pin."""
+        return not self.is_energised and self._pin.value() == 1
+
     def energise(self, on_ms: int) -> None:
         """Energise for `on_ms` from now, 1 to MAX_ON_MS, in place of what runs.
 
