@@ -42,7 +42,12 @@ def power_gone():
 flash = _board_link.flash = _flash.NorFlash(open(setup["flash"], "r+b"), setup["flash_size"], power_gone)
 flash.cut_after = setup["cut_after"]
 _testing.install(link, flash)
+if setup["console"]:
+    import _console
 
+    _console.install(link)
+
+import micropython
 import vfs
 
 rom = _rom.Rom(setup["path"])
@@ -85,6 +90,7 @@ def run(name):
 
 error = ""
 try:
+    micropython.kbd_intr(3)  # as the chip does around its start-up files
     run("boot")
     run("main")
 except _link.HarnessGone:

@@ -29,6 +29,8 @@ class Link:
         self.received = 0  # messages read so far: the harness compares it with those it sent
         self._handlers = {}
         self._inbox = []
+        self._answer = {}
+        self._head = self._body = b""  # of the message being read
         self._poller = select.poll()
         self._poller.register(self.stream, select.POLLIN)
         self._asked = 0
@@ -59,11 +61,9 @@ class Link:
         message = message or {}
         message["q"] = asked
         self.send(op, message)
-        while True:
-            answer = self._receive()
-            if answer.get("a") == asked:
-                break
-            self._inbox.append(answer)
+        while self._answer.get("a") != asked:
+            self._receive()
+        answer = self._answer
         if "errno" in answer:
             raise OSError(*answer["errno"])
         return answer
@@ -86,29 +86,50 @@ class Link:
             self.receive_all()
             if not self._inbox:
                 return count
-            message = self._inbox.pop(0)
             count += 1
-            handler = self._handlers.get(message["e"])
-            if handler is not None:
-                try:
-                    handler(message)
-                except Exception as error:  # as the chip's scheduler does: print it and go on
-                    print("Unhandled exception in callback")
-                    sys.print_exception(error)
+            handler = self._handlers.get(self._inbox[0]["e"], _ignore)
+            try:
+                handler(self._inbox.pop(0))
+            except Exception as error:  # as the chip's scheduler does: print it and go on
+                print("Unhandled exception in callback")
+                sys.print_exception(error)
 
     def receive_all(self):
         """Read what has come; levels and time are up to date then, callbacks have not run."""
         while self.has_message():
-            self._inbox.append(self._receive())
+            self._receive()
 
     def _receive(self):
-        head = self.stream.read(4)
-        if not head or len(head) < 4:
+        """Read one message to where it belongs. A Ctrl-C that comes meanwhile is raised when that is done."""
+        interrupt = None
+        while True:
+            try:
+                self._read()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def _read(self):
+        """Begin a message, or go on with one: a Ctrl-C can end this between any two statements but the last."""
+        if not self._head:
+            self._head = self.stream.read(4)
+        if not self._head or len(self._head) < 4:
             raise HarnessGone
-        message = json.loads(self.stream.read(struct.unpack("<I", head)[0]))
-        self.received += 1
+        if not self._body:
+            self._body = self.stream.read(struct.unpack("<I", self._head)[0])
+        message = json.loads(self._body)
         self.clock.hear(message)
-        early = self._handlers.get("early:" + message.get("e", ""))
-        if early is not None:
-            early(message)  # a level or an offset is true from now on, even before its callback runs
-        return message
+        kind = message.get("e")
+        if kind is None:
+            self._answer = message
+            inbox = []
+        else:
+            self._handlers.get("early:" + kind, _ignore)(message)  # a level is true even before its callback runs
+            inbox = self._inbox
+        self._head, self._body, self.received, _ = b"", b"", self.received + 1, inbox.append(message)
+
+
+def _ignore(message):
+    pass

@@ -19,6 +19,7 @@ from bumble.hci import Address
 from vitrine_tools.emulator import hardware as chip
 from vitrine_tools.emulator import stand_ins
 from vitrine_tools.emulator.clock import HardwareClock
+from vitrine_tools.emulator.console import ConsolePort
 from vitrine_tools.emulator.firmware import Firmware, FirmwareGoneError
 from vitrine_tools.emulator.flash import FLASH_SIZE, FlashImage
 from vitrine_tools.emulator.lock_radio import LockRadio
@@ -63,6 +64,7 @@ class EmulatedBoard:
         battery: bool = False,
         uptime_ms: int = 0,
         name: str = "lock",
+        console: Path | None = None,
     ) -> None:
         self.name = name
         self.is_virtual = virtual
@@ -90,6 +92,8 @@ class EmulatedBoard:
         address = Address(bytes(reversed(ble_mac)), Address.PUBLIC_DEVICE_ADDRESS)
         self._lock_radio = LockRadio(radio, name, address, self.firmware.send, virtual)
         self.wifi = WifiRadio(self.clock, self.firmware.send)
+        self._console_path = console
+        self._console: ConsolePort | None = None
         self._is_on = False
         self._restarting: asyncio.Task | None = None
         self._changed = asyncio.Event()
@@ -116,6 +120,8 @@ class EmulatedBoard:
             self._prepare_flash()
         except OSError as error:
             raise EmulatorError(f"cannot prepare {self.flash.path}: {error}") from error
+        if self._console_path is not None and self._console is None:
+            self._console = self._open_console(self._console_path)
         self._is_on = True
         self._hardware.power_on()
         await self._boot()
@@ -134,6 +140,14 @@ class EmulatedBoard:
         if self._journal is not None:
             self.flash.provision_journal(*self._journal)
             self._journal = None
+
+    def _open_console(self, path: Path) -> ConsolePort:
+        console = ConsolePort(path, self.output.append, self._on_console)
+        try:
+            console.open(lambda: self.firmware.pid)
+        except OSError as error:
+            raise EmulatorError(f"cannot make the console {path}: {error.strerror}") from error
+        return console
 
     async def power_cut(self) -> None:
         """The supply fails: the process dies in whatever it does; pins fall to the board's resistors.
@@ -156,6 +170,9 @@ class EmulatedBoard:
     async def close(self) -> None:
         await self.power_cut()
         self.clock.stop()
+        if self._console is not None:
+            self._console.close()
+            self._console = None
 
     @property
     def is_on(self) -> bool:
@@ -329,7 +346,9 @@ class EmulatedBoard:
     async def _boot(self) -> None:
         self.ended = None
         try:
-            await self.firmware.boot(self._heap)
+            if self._console is not None:
+                self._console.reset()
+            await self.firmware.boot(self._heap, self._console.device if self._console else None)
         except WireError as error:
             self._failure = EmulatorError(str(error))
             self._is_on = False
@@ -395,6 +414,9 @@ class EmulatedBoard:
             self._trace(message)
         elif op == "memory":
             self.firmware.replied(message)
+        elif op in ("kbd_intr", "interrupt") and self._console is not None:
+            self._console.interrupt() if op == "interrupt" else self._console.set_interrupt(message["c"])
+            self.firmware.send({"a": message["q"]})
         elif op == "reset":
             self._reset(chip.HARD_RESET)
         elif op == "soft_reset":
@@ -427,6 +449,7 @@ class EmulatedBoard:
             "flash_size": FLASH_SIZE,
             "cut_after": self._flash_cut_after,
             "path": [str(folder) for folder in path],
+            "console": self._console is not None,
         }
 
     def _trace(self, message: dict) -> None:
@@ -436,6 +459,11 @@ class EmulatedBoard:
         for listener in self.listeners:
             listener(record)
         self._changed.set()
+
+    def _on_console(self) -> None:
+        """There is something to read at the wire; in virtual time the firmware is not quiet until it has looked."""
+        if self.is_virtual:
+            self.firmware.send({"e": "t"})
 
     def _on_input(self, number: int, level: int) -> None:
         self.firmware.send({"e": "pin", "n": number, "v": level})

@@ -61,7 +61,7 @@ class Firmware:
         """The process's number, 0 without one."""
         return self._process.pid if self._process else 0
 
-    async def boot(self, heap: str) -> None:
+    async def boot(self, heap: str, terminal: int | None = None) -> None:
         """Start a process, after the one before is gone. WireError if it cannot be started."""
         await self.wait_gone()
         process = FirmwareProcess(self._receive, self._on_output, self._exited)
@@ -69,7 +69,7 @@ class Firmware:
         self.is_idle = self.is_hung = False
         self._quiet.clear()
         try:
-            await process.start(heap)
+            await process.start(heap, terminal)
         except BaseException:
             self._process = None
             self._quiet.set()

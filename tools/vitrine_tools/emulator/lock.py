@@ -27,6 +27,7 @@ class EmulatedLock(EmulatedBoard):
     rtc_s: Unix time of the RTC at the start (None: as after a power cut, 2000-01-01). is_time_trusted: a technician has
     set it, and left the mark that the firmware looks for. battery: RTC and mark survive a power cut.
     uptime_ms: what the tick counters start from at each boot; close to 2**30 to test their wrap-around.
+    console: where to link the wire's terminal to, for mpremote; None: nobody is at the wire.
     dps_line: how the door switch is wired: "contact", or "eol" with end-of-line resistors (the lock's dps_mode 1).
     """
 

@@ -1,6 +1,7 @@
 """The firmware's process and the wire to it: framed JSON over an inherited socket (boards/unix/modules/_link.py)."""
 
 import asyncio
+import functools
 import json
 import os
 import socket
@@ -38,7 +39,8 @@ class FirmwareProcess(asyncio.Protocol):
         self.sent = 0  # messages sent to the firmware
         self.is_alive = False
 
-    async def start(self, heap: str) -> None:
+    async def start(self, heap: str, terminal: int | None = None) -> None:
+        """Start the process. terminal: descriptor that is its console; without one nobody is at its wire."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
@@ -47,8 +49,8 @@ class FirmwareProcess(asyncio.Protocol):
                 "-X",
                 f"heapsize={heap}",
                 str(BOARD / "run.py"),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdin=_silence() if terminal is None else terminal,
+                stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
                 env={
@@ -127,3 +129,9 @@ class FirmwareProcess(asyncio.Protocol):
         if self.is_alive:
             self.is_alive = False
             self._on_exit(self)
+
+
+@functools.cache
+def _silence() -> int:
+    """A wire on which nobody ever says anything: its other end stays open, and unused."""
+    return os.pipe()[0]
