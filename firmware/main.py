@@ -1,7 +1,6 @@
 """Composition root: builds drivers and links, injects them, starts the supervisor. boot.py ran before."""
 
 import asyncio
-import os
 
 import board
 import machine
@@ -29,7 +28,7 @@ from vitrine.drivers.partition import data_partition
 from vitrine.drivers.rng import random_bytes
 from vitrine.drivers.watchdog import Watchdog
 from vitrine.links.ble import BleLink
-from vitrine.links.uplinks import add_broker, add_network
+from vitrine.links.uplinks import add_broker, add_console, add_network
 
 SPACE = "vitrine"
 WATCHDOG_MS, DOOR_VOTE_MS, VOTE_MS = 8_000, 3_000, 30_000
@@ -42,11 +41,6 @@ def blob(key):
 def build():
     """Build the lock and return its supervisor."""
     watchdog = Watchdog(WATCHDOG_MS)  # first: a lock that fails to come up tries again, it does not stay dead
-    if ".wipe" in os.listdir("/"):  # deprovisioning was begun
-        from vitrine.drivers.wipe import wipe
-
-        wipe(SPACE, watchdog.feed)
-        machine.reset()
     machine.freq(board.CPU_HZ)
     identity = Identity(blob("provision"))
     configuration = Configuration(blob("configuration"), identity.provision)
@@ -96,6 +90,7 @@ def build():
         supervisor.add("room", rules.run, RESTART)
     add_broker(supervisor, blob, identity, events, dispatch, scenario, timekeeper.hint)
     add_network(supervisor, blob, identity, events, dispatch, board.SERVE_ON)
+    add_console(supervisor, dispatch, events, identity.lock_id, board, watchdog.feed, door.check_strike)
     return supervisor
 
 

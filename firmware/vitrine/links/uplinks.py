@@ -50,3 +50,18 @@ def add_network(supervisor, blob, identity, events, dispatch, serve_on) -> None:
         from .http import HttpLink
 
         supervisor.add("http", HttpLink(dispatch, events, network, serve_on).run, RESTART)
+
+
+def add_console(supervisor, dispatch, events, lock_id, board, feed, check_strike, make_lock=None) -> None:
+    """Add the wire. make_lock(): the `lock` that programs of an open console find."""
+    from .console import Console
+
+    def make_programs():
+        from .console_programs import Programs
+
+        service = dispatch.service if lock_id else None
+        ran = service.ran if service else len
+        ended = (lambda: service.end("closed")) if service else int
+        return Programs(board, dispatch.clock.ticks_ms, ran, feed, check_strike, events.fault, ended, make_lock)
+
+    supervisor.add("console", Console(dispatch, lock_id, make_programs).run, RESTART)

@@ -1,0 +1,164 @@
+"""Runs the programs of an open console: their names, their limits, and what of the chip they get (SPEC.md section 18).
+
+While a program runs nothing else of the firmware does. A timer's callback feeds the watchdog meanwhile, for a minute:
+then the program gets what Ctrl-C gives, and if it does not end, the watchdog ends it. Loaded when the console opens.
+"""
+
+import asyncio.core
+import gc
+import io
+import os
+import sys
+
+import machine
+from micropython import const, kbd_intr
+
+from vitrine.door.ticks import ticks_diff
+
+from .console_guard import guards
+
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_CTRL_C = const(3)
+_LONGEST_MS = const(60_000)
+# so often the watchdog is fed, and the strike read back
+_LOOK_MS = const(200)
+
+
+class Interrupter(io.IOBase):
+    """A terminal beside the wire, on which somebody presses Ctrl-C: Python has no other way to interrupt a program."""
+
+    def __init__(self) -> None:
+        self._is_pressed = False
+
+    def press(self) -> None:
+        """To be the last that a callback does: what comes after it may not come any more."""
+        self._is_pressed = True
+        os.dupterm(self)
+        os.dupterm_notify(None)
+
+    def readinto(self, buf) -> "int | None":
+        if not self._is_pressed:
+            return None
+        self._is_pressed = False
+        buf[0] = _CTRL_C
+        return 1
+
+    def write(self, buf) -> int:
+        return len(buf)
+
+    def ioctl(self, _request: int, _arg: int) -> int:
+        return 0
+
+
+class Programs:
+    """The programs of one session, and the names that they share.
+
+    ran(program) is told each before it runs. feed(): of the watchdog. look(): of the strike; both run in a callback.
+    fault(name, error) puts on record. ended(): the chip is about to be reset by a program. make_lock(): what they find
+    as `lock`, or None.
+    """
+
+    def __init__(
+        self,
+        board,
+        ticks_ms: "Callable[[], int]",
+        ran: "Callable[[bytes], object]",
+        feed: "Callable[[], object]",
+        look: "Callable[[], object]",
+        fault: "Callable[[str, BaseException], object]",
+        ended: "Callable[[], object]",
+        make_lock: "Callable[[], object] | None" = None,
+    ) -> None:
+        self._ticks_ms = ticks_ms
+        self._ran = ran
+        self._feed = feed
+        self._look = look
+        self._fault = fault
+        self._make_lock = make_lock
+        self._guards = guards(board, ended)
+        self._interrupter = Interrupter()
+        self._began_ms = 0
+        self._is_late = False
+        self._folder = "/"
+        self._names: "dict[str, Any] | None" = None
+
+    def run(self, source: bytes, is_interactive: bool) -> "BaseException | None":
+        """Run a program to its end, or until it is interrupted; return what it raised."""
+        self._ran(source)
+        names = self._names
+        if names is None:
+            names = self._names = {"__name__": "__main__"}
+            if self._make_lock is not None:
+                names["lock"] = self._make_lock()
+        modules = sys.modules
+        held = [(name, modules.get(name)) for name in self._guards]
+        core: "Any" = asyncio.core
+        task = core.cur_task
+        timer = machine.Timer(-1)
+        self._is_late = False
+        self._began_ms = self._ticks_ms()
+        self._tick(None)
+        timer.init(mode=machine.Timer.PERIODIC, period=_LOOK_MS, callback=self._tick)
+        modules.update(self._guards)
+        try:
+            error = _execute(source, names, "single" if is_interactive else "exec", self._folder)
+        finally:
+            for name, module in held:
+                if module is None:
+                    modules.pop(name, None)
+                else:
+                    modules[name] = module
+            timer.deinit()
+            if self._is_late:
+                os.dupterm(None)
+            core.cur_task = task  # a program with an event loop of its own has changed it
+            self._folder = os.getcwd()
+            os.chdir("/")
+        if self._is_late:
+            self._fault("console", error or KeyboardInterrupt())
+        return error
+
+    def explain(self, error: BaseException) -> None:
+        """Write a traceback to the wire."""
+        sys.print_exception(error, sys.stdout)
+
+    def forget(self) -> None:
+        """Throw the names away, and whatever the session has mounted from the technician's side."""
+        self._names = None
+        self._folder = "/"
+        try:
+            os.umount("/remote")
+        except OSError:
+            pass
+        gc.collect()
+
+    def _tick(self, _timer) -> None:
+        """Runs between a program's steps, as a callback."""
+        self._look()
+        if 0 <= ticks_diff(self._ticks_ms(), self._began_ms) < _LONGEST_MS:
+            self._feed()
+        elif not self._is_late:
+            self._is_late = True
+            self._feed()
+            self._interrupter.press()
+
+
+def _execute(source: bytes, names: "dict[str, Any]", mode: str, folder: str) -> "BaseException | None":
+    """Compile and run; Ctrl-C interrupts the run, and nothing after it."""
+    try:
+        try:
+            code = compile(source, "<stdin>", mode)
+            kbd_intr(_CTRL_C)
+            os.chdir(folder)
+            exec(code, names)  # noqa: S102
+        finally:
+            kbd_intr(-1)
+            for _ in (0, 0):  # one that has come is raised where the interpreter jumps: here, not later
+                pass
+    except BaseException as error:  # noqa: BLE001
+        return error
+    return None
