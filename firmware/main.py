@@ -1,6 +1,7 @@
 """Composition root: builds drivers and links, injects them, starts the supervisor. boot.py ran before."""
 
 import asyncio
+import os
 
 import board
 import machine
@@ -41,6 +42,11 @@ def blob(key):
 def build():
     """Build the lock and return its supervisor."""
     watchdog = Watchdog(WATCHDOG_MS)  # first: a lock that fails to come up tries again, it does not stay dead
+    if ".wipe" in os.listdir("/"):  # deprovisioning was begun
+        from vitrine.drivers.wipe import wipe
+
+        wipe(SPACE, watchdog.feed)
+        machine.reset()
     machine.freq(board.CPU_HZ)
     identity = Identity(blob("provision"))
     configuration = Configuration(blob("configuration"), identity.provision)
