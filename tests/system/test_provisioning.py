@@ -1,11 +1,14 @@
 """Provisioning and deprovisioning on the emulated board: whole or not at all, whatever fails."""
 
+import hashlib
 import shutil
 
 import pytest
 
 from support.field_lab import EPOCH, NOW_S, ROOT_KEY, blob_calls, field_board, journal_call, said
 from support.store import LOCK_ID, Store, strike_changes
+from vitrine_tools import cbor
+from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.emulator.flash import FlashImage
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.provisioning import Issuer, Provision
@@ -64,23 +67,21 @@ async def test_the_state_shows_no_content(tmp_path):
     await provisioned(tmp_path, store.provision())
     async with field_board(tmp_path, "show(lock.state())") as lock:
         text = str(said(lock)[-1])
-    from vitrine_tools.audit.sealed import Keys
-
     for secret in (MQTT, NETWORK, *Keys(ROOT_KEY, LOCK_ID, EPOCH).secrets):
         for size in (8, len(secret)):
             assert secret[:size].hex() not in text and repr(secret[:size])[2:-1] not in text
-    import hashlib
-
     assert hashlib.sha256(NETWORK).hexdigest()[:16] not in text, "a passphrase can be guessed by that"
 
 
-async def opens(store: Store, flash) -> bool | None:
+async def opens(store: Store, flash, lock_id: str | None = None) -> bool | None:
     """Whether the lock with this flash opens for a phone; None if it says that it is nobody's, and does not."""
+    if lock_id is None:
+        lock_id = LOCK_ID if FlashImage(flash).nvs_get("vitrine", "provision") else ""
     async with store.lock(flash=flash, provision=None) as lock:
-        is_locks = FlashImage(flash).nvs_get("vitrine", "provision") is not None
-        async with store.phone(lock, lock_id=LOCK_ID if is_locks else "") as (_, session):
+        await lock.advance(100)
+        async with store.phone(lock, lock_id=lock_id) as (_, session):
             outcome = await session.open(store.token(), store.holder)
-        if not is_locks:
+        if not lock_id:
             assert outcome.reason_name == "NotProvisioned" and not strike_changes(lock)[1:]
             return None
         return outcome.is_granted
@@ -108,3 +109,173 @@ async def test_a_power_cut_leaves_no_lock_or_a_whole_one(tmp_path, after):
         assert state["lock"] == LOCK_ID and state["is_journal_sound"] and state["is_ledger_sound"]
         assert state["blobs"].keys() == BLOBS | {"provision", "journal", "mqtt", "network"}
     assert await opens(store, lock.flash.path)
+
+
+async def answers(folder, program: str) -> list:
+    """What a program on the board with this flash shows."""
+    async with field_board(folder, program) as lock:
+        await lock.advance(1000)
+        program_of(lock)
+        return said(lock)
+
+
+def offer(record: bytes) -> str:
+    """A program that brings a record; the last thing that it shows is why it was refused."""
+    *calls, commit = blob_calls("provision", record).splitlines()
+    check = commit.removeprefix("lock.commit(").removesuffix(")")
+    return "\n".join(calls) + f"\nshow(refused(lock.commit, {check}))\n"
+
+
+async def test_a_lock_of_another_site_is_not_taken_over(tmp_path):
+    store = Store(tmp_path)
+    await provisioned(tmp_path, store.provision())
+    refusal = "ValueError: this lock belongs to another site"
+    assert await answers(tmp_path, offer(another_record(b"o"))) == [refusal]
+    assert await answers(tmp_path, offer(store.provision("case-13"))) == [refusal], "its journal is of case-12"
+    assert await answers(tmp_path, offer(store.provision(unlock_ms=700))) == [None]
+    journal = journal_call(epoch=EPOCH + 1).strip().removeprefix("lock.journal(").removesuffix(")")
+    assert await answers(tmp_path, f"show(refused(lock.journal, {journal}))") == ["ValueError: there is a journal"]
+    assert await answers(tmp_path, "show(refused(lock.wipe, 'case-13'))") == ["ValueError: another lock"]
+    assert await opens(store, tmp_path / "flash.bin")
+
+
+async def test_a_record_that_cannot_be_read_does_not_say_whose_the_lock_is(tmp_path):
+    store = Store(tmp_path)
+    await provisioned(tmp_path, store.provision())
+    FlashImage(tmp_path / "flash.bin").nvs_put("vitrine", "provision", b"damaged")
+    calls = ("lock.begin, 'provision', 5", "lock.remove, 'mqtt'", "lock.journal, 1, '', '', ''")
+    program = "".join(f"show(refused({call}))\n" for call in calls)
+    assert await answers(tmp_path, program) == ["ValueError: the record is damaged: deprovision"] * 3
+    assert (await answers(tmp_path, "show(lock.state()['trouble'])")) == ["identity:ProvisionError"]
+    async with field_board(tmp_path, "if identity.trouble:\n    lock.wipe('')\n") as lock:
+        await lock.advance(1000)
+    assert traces(store, FlashImage(tmp_path / "flash.bin")) == []
+
+
+async def test_what_is_damaged_on_the_way_is_not_taken(tmp_path):
+    record = Store(tmp_path).provision()
+    program = (
+        "show(refused(lock.commit, ''))\nlock.begin('mqtt', 4)\nlock.put('0011')\nshow(refused(lock.commit, ''))\n"
+        "show(refused(lock.put, '001122'))\nlock.put('0011')\nshow(refused(lock.commit, '0' * 16))\n"
+        "show(refused(lock.begin, 'lockout', 4))\nshow(refused(lock.begin, 'provision', 1901))\n"
+        "show(refused(lock.begin, 'mqtt', 1985))\nshow(refused(lock.begin, 'mqtt', 0))\n"
+        f"show(refused(lock.finish, {NOW_S * 1000}, 1000))\n" + offer(b"no record")
+    )
+    program += f"show(refused(lock.journal, {EPOCH}, '{'00' * 24}', '{'00' * 32}', '{'0' * 16}'))\n"
+    program += "show(lock.state()['blobs'])\n"
+    assert await answers(tmp_path, program) == [
+        "ValueError: not whole",
+        "ValueError: not whole",
+        "ValueError: too long",
+        "ValueError: damaged on the way",
+        *["ValueError: no such blob"] * 4,
+        "ValueError: no record, or no journal",
+        "ProvisionError: provisioning record: cut short",
+        "ValueError: damaged on the way",
+        {},
+    ]
+    assert await answers(tmp_path, offer(record) + f"show(refused(lock.finish, {NOW_S * 1000}, 1000))\n") == [
+        None,
+        "ValueError: no record, or no journal",
+    ]
+
+
+async def test_provisioning_again_mends_the_floor_and_hands_nothing_back(tmp_path):
+    store = Store(tmp_path)
+    await provisioned(tmp_path, store.provision())
+    image = FlashImage(tmp_path / "flash.bin")
+    image.nvs_put("vitrine", "floor", 3_900_000_000 - 2**32)  # somebody with admin said that it is 2093
+    image.nvs_put("vitrine", "scenario", cbor.encode({1: 7, 2: True, 3: False, 4: [], 5: []}))
+    image.nvs_put("vitrine", "revocations", cbor.encode([[store.issuer.public.kid, 5, 0]]))
+    ledger = image.read("access")
+    assert (await answers(tmp_path, "show(lock.state()['floor'])")) == [3_900_000_000]
+    program = f"if integer('floor').load() != {NOW_S}:\n"
+    finish = blob_calls("provision", store.provision()) + f"lock.finish({NOW_S * 1000 + 5000}, 1000)\n"
+    program += "".join(f"    {line}\n" for line in finish.splitlines()) + "show(lock.state())\n"
+    state = (await answers(tmp_path, "integer = lambda key: Integer('vitrine', key)\n" + program))[-1]
+    assert state["floor"] == NOW_S and state["time"][1] == 1 and NOW_S + 5 <= state["time"][0] <= NOW_S + 7
+    assert cbor.decode(image.nvs_get("vitrine", "scenario"), 256)[1] == 7
+    assert cbor.decode(image.nvs_get("vitrine", "revocations"), 256) == [
+        [store.issuer.public.kid, 5, 0],
+        [store.headquarters.public.kid, 0, 0],
+    ]
+    assert image.read("access") == ledger
+
+
+# Deprovisioning
+
+NOTE, BOOK, OLD = b"the owner's phone is 555", b"a page of the customers' book ", b"what stood here before"
+WRITE_FILES = f"""
+import os
+if identity.lock_id and "notes" not in os.listdir("/"):
+    os.mkdir("/notes")
+    os.mkdir("/slots")
+    files = (("/notes/one", {NOTE!r}), ("/two", {OLD!r}), ("/two", {NOTE!r}), ("/slots/a", b"application" * 3000))
+    for path, text in files:
+        with open(path, "wb") as file:
+            file.write(text)
+    with open("/notes/book", "wb") as file:
+        file.write({BOOK!r} * 500)
+show(sorted(os.listdir("/./")))
+"""
+WIPE = """
+if identity.lock_id:
+    lock.wipe("case-12")
+"""
+
+
+async def in_service(folder, store: Store) -> FlashImage:
+    """The flash of a lock that was provisioned, has worked, and has files of its technicians."""
+    await provisioned(folder, store.provision())
+    async with field_board(folder, WRITE_FILES) as lock:
+        program_of(lock)
+        assert said(lock)[-1] == ["keys", "notes", "slots", "two"]
+    image = FlashImage(folder / "flash.bin")
+    async with store.lock(flash=image.path, provision=None) as lock:
+        assert (await store.open(lock)).is_granted
+    return image
+
+
+def traces(store: Store, image: FlashImage) -> list[bytes]:
+    """What of the lock that it was can be found in its flash, byte by byte."""
+    data = image.path.read_bytes()
+    first, acknowledge = Keys(ROOT_KEY, LOCK_ID, EPOCH).secrets
+    secrets = [LOCK_ID.encode(), store.issuer.public.raw, store.issuer.public.kid, store.headquarters.public.raw]
+    secrets += [first, acknowledge, MQTT[:22], NETWORK, NOTE, BOOK, OLD, b"comb-", b"notes", b"vtj1", b"vtlp", b"LOG1"]
+    return [secret for secret in secrets if secret in data]
+
+
+async def test_a_wiped_lock_is_nobodys_and_nothing_of_it_is_left(tmp_path):
+    store = Store(tmp_path)
+    image = await in_service(tmp_path, store)
+    assert len(traces(store, image)) > 12
+    async with field_board(tmp_path, WIPE + "show(os.listdir('/./'))\nshow(len(open('/slots/a').read()))\n") as lock:
+        await lock.advance(1000)
+        program_of(lock)
+        assert sorted(said(lock)[0]) == ["keys", "slots"] and said(lock)[1] == 33_000
+    assert traces(store, image) == []
+    assert not image.read("journal").strip(b"\xff") and not image.read("access").strip(b"\xff")
+    assert await opens(store, image.path) is None
+    record = another_record(b"o")
+    state = await provisioned(tmp_path, record)
+    assert state["lock"] == LOCK_ID and state["is_journal_sound"] and state["is_ledger_sound"]
+
+
+@pytest.mark.parametrize(
+    "after", [0, 60, 130, 200, 201, 203, 205, 207, 209, 300, 1000, 5000, 9000, 20_000, 200_000, 300_000]
+)
+async def test_a_wipe_that_was_cut_goes_on_at_the_next_start(tmp_path, after):
+    store = Store(tmp_path)
+    image = await in_service(tmp_path, store)
+    lock = field_board(tmp_path, WIPE)
+    lock.flash_cut(after)
+    async with lock:
+        await lock.advance(1000)
+        assert not lock.is_on, "nothing was cut"
+    is_begun = b".wipe" in image.path.read_bytes()
+    granted = await opens(store, image.path, "" if is_begun else LOCK_ID)
+    assert granted is (None if is_begun else True)
+    if is_begun:
+        assert traces(store, image) == []
+    else:
+        assert after < 200
