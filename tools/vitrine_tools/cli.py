@@ -26,6 +26,7 @@ from .commands import (
     schema,
     token,
     unlock,
+    update,
 )
 from .errors import ToolError
 
@@ -44,6 +45,7 @@ app.command("emulate")(emulate.emulate)
 app.command("unlock")(unlock.unlock)
 app.command("collect")(collect.collect)
 app.add_typer(command.app, name="command")
+app.add_typer(update.app, name="update")
 app.command("pos")(pos.pos)
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")

@@ -1,17 +1,17 @@
 """`vitrine command`: sign what locks shall do, and bring it to them: by BLE, over a broker, or in a file."""
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from . import output
+from .options import with_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..collector.broker import Broker
     from ..commanding import Answer, Carrier, Command, Envelope
     from ..keys import PrivateKey
@@ -69,59 +69,34 @@ class Signing(Way):
     force: Annotated[bool, typer.Option("--force", help="overwrite an existing file")] = False
 
 
-def _with(options: type[Way]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a dataclass; they come as its first argument."""
-    names = [field.name for field in fields(options)]
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def command(**given: Any) -> None:
-            function(options(**{name: given.pop(name) for name in names}), **given)
-
-        shared = [
-            parameter.replace(kind=parameter.KEYWORD_ONLY)
-            for parameter in inspect.signature(options).parameters.values()
-        ]
-        own = [
-            parameter.replace(kind=parameter.KEYWORD_ONLY)
-            for parameter in list(inspect.signature(function).parameters.values())[1:]
-        ]
-        # a typer.Argument has no name on the command line: its place among the options is free
-        command.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
-        command.__annotations__ = {each.name: each.annotation for each in own + shared}
-        return command
-
-    return decorate
-
-
 RefOption = Annotated[
     str | None, typer.Option(help="reference for the audit trail, e.g. a sale, never a name: text or hex:..")
 ]
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def unlock(way: Signing, ref: RefOption = None) -> None:
     """Open without a phone, for the unlock time."""
     _operate(way, "unlock", ref)
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def hold(way: Signing, ref: RefOption = None) -> None:
     """Open without a phone, for the hold time."""
     _operate(way, "hold", ref)
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def lock(way: Signing, ref: RefOption = None) -> None:
     """End the time of an unlock or a hold."""
     _operate(way, "lock", ref)
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def identify(way: Signing) -> None:
     """Have the lock show where it is."""
     from ..commanding import Number
@@ -130,7 +105,7 @@ def identify(way: Signing) -> None:
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def audit(way: Signing) -> None:
     """Have the lock send its collector at once what has not been acknowledged."""
     from ..commanding import Number
@@ -139,28 +114,28 @@ def audit(way: Signing) -> None:
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def lockdown(way: Signing) -> None:
     """No token opens any more, but those with the scope admin, until `release`. The exit button works."""
     _scenario(way, "lockdown", {2: True})
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def release(way: Signing) -> None:
     """End a lockdown."""
     _scenario(way, "release", {2: False})
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def shadow(way: Signing, state: Annotated[Literal["on", "off"], typer.Argument()]) -> None:
     """Decide and record only, and never move the strike; or do it again."""
     _scenario(way, f"shadow {state}", {3: state == "on"})
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def passage(
     way: Signing,
     window: Annotated[
@@ -190,7 +165,7 @@ def passage(
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def configure(
     way: Signing,
     file: Annotated[Path, typer.Argument(help="the whole configuration, TOML or JSON", show_default=False)],
@@ -202,7 +177,7 @@ def configure(
 
 
 @app.command("time")
-@_with(Signing)
+@with_options(Signing)
 def set_time(way: Signing) -> None:
     """Tell a lock the time, over a nonce of its own. For locks at a broker there is `serve-time`."""
     from .. import commanding
@@ -216,7 +191,7 @@ def set_time(way: Signing) -> None:
 
 
 @app.command()
-@_with(Signing)
+@with_options(Signing)
 def revoke(
     way: Signing,
     token: Annotated[list[Path] | None, typer.Option(help="file of a token; may be repeated")] = None,
@@ -267,7 +242,7 @@ def revoke(
 
 
 @app.command()
-@_with(Way)
+@with_options(Way)
 def send(way: Way, file: Annotated[Path, typer.Argument(help="from --out", show_default=False)]) -> None:
     """Bring signed commands to a lock. Whoever carries them needs no key."""
     from .. import commanding, keys
@@ -294,7 +269,7 @@ def send(way: Way, file: Annotated[Path, typer.Argument(help="from --out", show_
 
 
 @app.command()
-@_with(Way)
+@with_options(Way)
 def fresh(way: Way) -> None:
     """Get a nonce from a lock, for a command that is signed elsewhere within five minutes."""
     from ..errors import ToolError

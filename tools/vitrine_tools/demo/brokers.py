@@ -27,12 +27,15 @@ _ACL = """\
 pattern write vitrine/%u/#
 pattern read vitrine/%u/acknowledgement
 pattern read vitrine/%u/command
+pattern read vitrine/%u/update
 pattern read vitrine/group/+/command
 user commander
 topic write vitrine/+/command
 topic write vitrine/group/+/command
 topic read vitrine/+/result
 topic read vitrine/+/fresh
+topic write vitrine/+/update
+topic read vitrine/+/update/answer
 user pos
 topic read vitrine-pos/sale
 topic write vitrine-pos/opened

@@ -1,0 +1,207 @@
+"""The ways to a lock that an update can go: a phone's session (BLE, HTTP, console), and a broker (SPEC.md 20.2)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import aiomqtt
+
+from .. import cbor, names, protocol
+from ..errors import LinkError, ToolError
+from ..phone import Limits, Phone
+from ..protocol import ProtocolError, Status
+from .push import LARGE_PIECE, SMALL_PIECE, Connect, Link
+
+OP: Final = 9
+ANSWER_S: Final = 10.0  # a block is erased, written and read back meanwhile
+ANSWERS: Final = "vitrine/+/update/answer"
+_STALE_S = 0.3
+_WAITING_MAX = 16
+
+
+class SessionLink(Link):
+    """Updates over what speaks the requests of SPEC.md section 3."""
+
+    def __init__(self, phone: Phone, piece: int = SMALL_PIECE) -> None:
+        self._phone = phone
+        self.piece = piece
+
+    async def ask(self, body: dict[int, Any]) -> tuple[Status, Any]:
+        """Ask op 9."""
+        return await self._phone.ask(OP, body)
+
+
+def over_sessions(
+    reach: Callable[[], AbstractAsyncContextManager[Phone]], *, piece: int = SMALL_PIECE, is_known: bool = False
+) -> Connect:
+    """Return a way that makes a session anew each time.
+
+    Unless `is_known`, the first one asks who the lock is: an update without an audience would suit another one as well.
+    """
+    known = is_known
+
+    @contextlib.asynccontextmanager
+    async def connect() -> AsyncIterator[Link]:
+        nonlocal known
+        async with reach() as phone:
+            if not known:
+                await phone.hello()
+                known = True
+            yield SessionLink(phone, piece)
+
+    return connect
+
+
+def over_radio(lock_id: str, timeout_s: float) -> Connect:
+    """Return the way over Bluetooth. Each connection lasts 15 s at most: the sender goes on in the next."""
+
+    @contextlib.asynccontextmanager
+    async def reach() -> AsyncIterator[Phone]:
+        from ..ble import bleak_link
+
+        try:
+            device = await bleak_link.find_lock(lock_id, timeout_s)
+        except bleak_link.OutOfReachError as error:
+            raise LinkError(str(error)) from error  # it may be starting again just now
+        async with await bleak_link.BleakLink.connect(device, timeout_s) as link:
+            yield Phone(link, lock_id, Limits(answer_s=ANSWER_S))
+
+    return over_sessions(reach)
+
+
+def over_http(lock_id: str, url: str | None, name: str | None, timeout_s: float, ca: str | None = None) -> Connect:
+    """Return the way over the local network, to `url` or to what `name` (mDNS) is called."""
+
+    @contextlib.asynccontextmanager
+    async def reach() -> AsyncIterator[Phone]:
+        from .. import http_phone
+
+        address = url or await http_phone.find(name or "", timeout_s, is_tls=ca is not None)
+        yield http_phone.HttpPhone(address, lock_id, Limits(answer_s=ANSWER_S), ca)
+
+    return over_sessions(reach, piece=LARGE_PIECE)
+
+
+def over_cable(lock_id: str, port: str) -> Connect:
+    """Return the way over the board's wire, which each connection opens anew: somebody may pull the cable."""
+
+    @contextlib.asynccontextmanager
+    async def reach() -> AsyncIterator[Phone]:
+        from ..field import console_link
+
+        try:
+            wire = await asyncio.to_thread(console_link.Wire, port)
+        except ToolError as error:
+            raise LinkError(str(error)) from error  # a board that starts again is gone for a moment
+        try:
+            yield console_link.ConsolePhone(wire, lock_id)
+        finally:
+            wire.close()
+
+    return over_sessions(reach)
+
+
+class Exchange:
+    """Updates of many locks over one connected client: hands each lock's answers to who waits for them.
+
+    `async with Exchange.over(client) as exchange:`, then `exchange.way(lock_id)` for each lock.
+    """
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self._client = client
+        self._answers: dict[str, asyncio.Queue[bytes]] = {}
+        self._failure: LinkError | None = None
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def over(cls, client: aiomqtt.Client, topic: str = ANSWERS) -> AsyncIterator["Exchange"]:
+        """Subscribe to answers and hear them until the end."""
+        exchange = cls(client)
+        await client.subscribe(topic, qos=1)
+        hearing = asyncio.create_task(exchange._hear())
+        try:
+            yield exchange
+        finally:
+            hearing.cancel()
+            await asyncio.wait({hearing})
+
+    def way(self, lock_id: str, timeout_s: float = ANSWER_S) -> Connect:
+        """Return the way to one lock."""
+        names.check_lock_id(lock_id)
+
+        @contextlib.asynccontextmanager
+        async def connect() -> AsyncIterator[Link]:
+            answers = self._answers[lock_id] = asyncio.Queue(_WAITING_MAX)
+            try:
+                yield _BrokerLink(self, lock_id, answers, timeout_s)
+            finally:
+                del self._answers[lock_id]
+
+        return connect
+
+    async def publish(self, lock_id: str, payload: bytes) -> None:
+        """Send one request."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            await self._client.publish(f"vitrine/{lock_id}/update", payload, qos=1, retain=False)
+        except aiomqtt.MqttError as error:
+            raise LinkError(f"the broker: {error}") from error
+
+    async def _hear(self) -> None:
+        try:
+            async for message in self._client.messages:
+                parts = str(message.topic).split("/")
+                waiting = self._answers.get(parts[1]) if len(parts) == 4 and parts[2:] == ["update", "answer"] else None
+                # a retained answer is not one to a request of ours
+                if waiting is None or message.retain or not isinstance(message.payload, bytes) or waiting.full():
+                    continue
+                waiting.put_nowait(message.payload)
+        except aiomqtt.MqttError as error:
+            self._failure = LinkError(f"the broker: {error}")
+
+
+class _BrokerLink(Link):
+    """One lock at a broker. Answers bear no number; so one of an earlier request, or of another's, may come first."""
+
+    piece = LARGE_PIECE
+
+    def __init__(self, exchange: Exchange, lock_id: str, answers: "asyncio.Queue[bytes]", timeout_s: float) -> None:
+        self._exchange = exchange
+        self._lock_id = lock_id
+        self._answers = answers
+        self._timeout_s = timeout_s
+
+    async def ask(self, body: dict[int, Any]) -> tuple[Status, Any]:
+        """Ask, and return the answer; where that says nothing new, the one that follows at once if there is one."""
+        while not self._answers.empty():
+            self._answers.get_nowait()
+        await self._exchange.publish(self._lock_id, cbor.encode(body))
+        status, answer = await self._answer(self._timeout_s)
+        if status == Status.OK and 2 in body and answer.get(2) == body[2]:
+            with contextlib.suppress(LinkError):
+                return await self._answer(_STALE_S)
+        return status, answer
+
+    async def _answer(self, limit_s: float) -> tuple[Status, Any]:
+        try:
+            async with asyncio.timeout(limit_s):
+                data = await self._answers.get()
+        except TimeoutError:
+            raise LinkError(f"no answer within {limit_s:g} s: is {self._lock_id} connected to the broker?") from None
+        return read_answer(data)
+
+
+def read_answer(data: bytes) -> tuple[Status, Any]:
+    """Return (status, body) of what a broker says is a lock's answer; ProtocolError if it is none."""
+    try:
+        body = cbor.decode(data, protocol.MAX_ANSWER)
+    except cbor.CborError as error:
+        raise ProtocolError(f"an answer that is not CBOR as it must be: {error}") from None
+    if body is None:
+        return Status.BUSY, None
+    if not isinstance(body, dict):
+        raise ProtocolError("an answer that is no map")
+    return (Status.OK if 1 in body else Status.REFUSED), body
