@@ -96,7 +96,7 @@ def build():
         supervisor.add("room", rules.run, RESTART)
     add_broker(supervisor, blob, identity, events, dispatch, scenario, timekeeper.hint)
     add_network(supervisor, blob, identity, events, dispatch, board.SERVE_ON)
-    add_console(supervisor, dispatch, events, identity.lock_id, board, watchdog.feed, door.check_strike)
+    add_console(supervisor, SPACE, identity, events, dispatch, board, watchdog.feed, door.check_strike)
     return supervisor
 
 

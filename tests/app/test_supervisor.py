@@ -193,3 +193,33 @@ def test_cancelling_ends_every_task():
     lab.supervisor.add("b", careful, PANIC)
     lab.run(100)
     assert ended == [1, 1] and lab.faults() == [] and lab.resets == 0
+
+
+def test_a_task_that_nobody_waits_for_fails_on_record():
+    """asyncio by itself prints, and the firmware's output is the technician's wire."""
+
+    async def careless(vote):
+        asyncio.create_task(broken())
+        await steady(vote)
+
+    async def broken():
+        raise OSError(5)
+
+    lab = Lab()
+    lab.supervisor.add("careless", careless, RESTART, 1000)
+    lab.run(3000)
+    assert lab.faults() == ["task:OSError"]
+
+
+def test_tasks_that_were_all_held_up_are_excused():
+    async def hold(vote):
+        await asyncio.sleep_ms(450)
+        lab.time.now_ms += 60_000
+        lab.supervisor.excuse()
+        await asyncio.Event().wait()
+
+    lab = Lab()
+    lab.supervisor.add("door", steady, RESTART, 1000)
+    lab.supervisor.add("console", hold, RESTART)
+    lab.run(62_000)
+    assert lab.faults() == [] and lab.fed[-1] > 61_000

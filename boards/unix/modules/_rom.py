@@ -42,6 +42,9 @@ class Rom:
                     names.add(entry[0])
                     yield entry
 
+    def statvfs(self, path):
+        return 4096, 4096, 0, 0, 0, 0, 0, 0, 1, 255
+
     def chdir(self, path):
         self.stat(path)
 

@@ -79,8 +79,17 @@ class Supervisor:
         self.votes.append(Vote(name, vote_ms, self._ticks_ms))
         self._tasks.append((task_function, policy))
 
+    def excuse(self) -> None:
+        """Forgive every task that it has not voted: all of them were held up, by what is on record."""
+        for vote in self.votes:
+            vote()
+
     async def run(self) -> None:
         """Start the tasks and feed the watchdog while they live. Ends only when cancelled, and they end with it."""
+        # by itself it prints, into whatever goes over the wire
+        asyncio.get_event_loop().set_exception_handler(
+            lambda _loop, context: self._events.fault("task", context["exception"])
+        )
         running = []
         for i in range(len(self._tasks)):
             task_function, policy = self._tasks[i]

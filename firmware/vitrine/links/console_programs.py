@@ -24,6 +24,7 @@ if _TYPE_CHECKING:
 
 _CTRL_C = const(3)
 _LONGEST_MS = const(60_000)
+_LONG_MS = const(1_000)
 # so often the watchdog is fed, and the strike read back
 _LOOK_MS = const(200)
 
@@ -55,47 +56,48 @@ class Interrupter(io.IOBase):
 
 
 class Programs:
-    """The programs of one session, and the names that they share.
+    """The programs of one session, and the names that they share; `lock` is one of them.
 
     ran(program) is told each before it runs. feed(): of the watchdog. look(): of the strike; both run in a callback.
-    fault(name, error) puts on record. ended(): the chip is about to be reset by a program. make_lock(): what they find
-    as `lock`, or None.
+    excuse(): a program held all others up. fault(name, error) puts on record. ended(): a program is about to reset the
+    chip.
     """
 
     def __init__(
         self,
+        lock: "object",
         board,
         ticks_ms: "Callable[[], int]",
         ran: "Callable[[bytes], object]",
         feed: "Callable[[], object]",
         look: "Callable[[], object]",
+        excuse: "Callable[[], object]",
         fault: "Callable[[str, BaseException], object]",
         ended: "Callable[[], object]",
-        make_lock: "Callable[[], object] | None" = None,
     ) -> None:
+        self._lock = lock
         self._ticks_ms = ticks_ms
         self._ran = ran
         self._feed = feed
         self._look = look
+        self._excuse = excuse
         self._fault = fault
-        self._make_lock = make_lock
         self._guards = guards(board, ended)
         self._interrupter = Interrupter()
         self._began_ms = 0
         self._is_late = False
         self._folder = "/"
-        self._names: "dict[str, Any] | None" = None
+        self._names: "dict[str, Any]" = {}
+        self._loaded: "set[str]" = set()  # modules that programs have imported
 
     def run(self, source: bytes, is_interactive: bool) -> "BaseException | None":
         """Run a program to its end, or until it is interrupted; return what it raised."""
         self._ran(source)
-        names = self._names
-        if names is None:
-            names = self._names = {"__name__": "__main__"}
-            if self._make_lock is not None:
-                names["lock"] = self._make_lock()
+        if not self._names:
+            self._names = {"__name__": "__main__", "lock": self._lock}
         modules = sys.modules
-        held = [(name, modules.get(name)) for name in self._guards]
+        before = set(modules)
+        held = {name: modules.get(name) for name in self._guards}
         core: "Any" = asyncio.core
         task = core.cur_task
         timer = machine.Timer(-1)
@@ -104,20 +106,27 @@ class Programs:
         self._tick(None)
         timer.init(mode=machine.Timer.PERIODIC, period=_LOOK_MS, callback=self._tick)
         modules.update(self._guards)
+        # behind everything else: what lies there is not to be taken for the firmware's
+        sys.path.append("")
         try:
-            error = _execute(source, names, "single" if is_interactive else "exec", self._folder)
+            error = _execute(source, self._names, "single" if is_interactive else "exec", self._folder)
         finally:
-            for name, module in held:
-                if module is None:
-                    modules.pop(name, None)
-                else:
-                    modules[name] = module
             timer.deinit()
             if self._is_late:
                 os.dupterm(None)
             core.cur_task = task  # a program with an event loop of its own has changed it
+            for name in held:
+                if held[name] is None:
+                    modules.pop(name, None)
+                else:
+                    modules[name] = held[name]
+            self._loaded |= set(modules) - before
+            if "" in sys.path:
+                sys.path.remove("")
             self._folder = os.getcwd()
             os.chdir("/")
+            if ticks_diff(self._ticks_ms(), self._began_ms) > _LONG_MS:
+                self._excuse()
         if self._is_late:
             self._fault("console", error or KeyboardInterrupt())
         return error
@@ -128,8 +137,12 @@ class Programs:
 
     def forget(self) -> None:
         """Throw the names away, and whatever the session has mounted from the technician's side."""
-        self._names = None
+        self._names = {}
         self._folder = "/"
+        for name in self._loaded:
+            if not name.startswith("vitrine"):
+                sys.modules.pop(name, None)
+        self._loaded = set()
         try:
             os.umount("/remote")
         except OSError:
