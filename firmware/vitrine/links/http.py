@@ -84,6 +84,7 @@ class HttpLink:
         self._events = events
         self._settings = settings
         self._address = address
+        self._gate: "Any" = None  # a TlsGate
         self._connections: "list[Guest]" = []
         self._sessions: "list[Guest]" = []
         self._app = app = Microdot()
@@ -93,18 +94,22 @@ class HttpLink:
 
     async def run(self, vote) -> None:
         """Serve for ever; raises OSError when there is no network to serve on, and can then be run again."""
-        context = None
         settings = self._settings
         if settings.certificate:
             import ssl
 
+            from .tls_gate import TlsGate
+
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(settings.certificate, settings.key)
-        server = await asyncio.start_server(self._serve, self._address, settings.http_port, ssl=context)
+            self._gate = TlsGate(context, self._clock)
+        server = await asyncio.start_server(self._serve, self._address, settings.http_port)
         try:
             while True:
                 vote()
                 await asyncio.sleep_ms(_SWEEP_MS)
+                if self._gate:
+                    self._gate.tend()
                 for places in (self._connections, self._sessions):
                     for guest in places[:]:
                         if self._age_ms(guest) >= guest.left_ms:
@@ -120,7 +125,7 @@ class HttpLink:
         """Give a guest a place: its peer's own oldest gives way first, or else the oldest of who has shown least."""
         if len(places) >= most:
             peer = guest.peer
-            first = min(places, key=lambda g: (g.peer != peer) * 4 + g.channel.standing)
+            first = min(places, key=lambda g: (g.peer != peer) * 16 + g.channel.standing)
             places.remove(first)
             first.end()
         places.append(guest)
@@ -130,8 +135,14 @@ class HttpLink:
         peer = stream.get_extra_info("peername")[0].encode()
         task: "Any" = asyncio.current_task()
         connection: "Any" = Guest(peer, self._clock.ticks_ms(), task.cancel)
+        gate = self._gate
+        if gate and not gate.admits(connection):
+            await stream.wait_closed()
+            return
         self._admit(self._connections, _CONNECTIONS_MAX, connection)
         try:
+            if gate:
+                gate.wrap(stream)
             try:
                 response = await self._answer(connection, stream)
             except ValueError:
@@ -152,7 +163,11 @@ class HttpLink:
         finally:
             if connection in self._connections:
                 self._connections.remove(connection)
+            if gate and connection.left_ms == _HEAD_MS:
+                gate.failed(connection)
             await stream.wait_closed()
+            if gate:
+                stream.get_extra_info("socket").close()
 
     async def _answer(self, connection: Guest, stream) -> Response:
         """Read one request within its bounds and have it answered; ValueError if it is none."""
