@@ -39,6 +39,13 @@ def blob(key):
     return Blob(SPACE, key)
 
 
+def about():
+    """What app.doctor asks for last: loaded then."""
+    from vitrine.doctor_parts import about
+
+    return about(SPACE)
+
+
 def build():
     """Build the lock and return its supervisor."""
     watchdog = Watchdog(WATCHDOG_MS)  # first: a lock that fails to come up tries again, it does not stay dead
@@ -78,6 +85,8 @@ def build():
     dispatch = Dispatch(judgement, tables, random_bytes, door, evidence, clock, hardware.indicator.identify)
     ble = BleLink(dispatch, events, identity.lock_id, configuration.settings.advertise_ms)
     supervisor = Supervisor(watchdog, events, machine.reset, ticks_ms)
+    dispatch.parts.update(about=about, identity=identity, configuration=configuration, scenario=scenario)
+    dispatch.parts.update(judgement=judgement, events=events, starts=starts, hardware=hardware, supervisor=supervisor)
     is_busy = dispatch.is_busy
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     # it may have to be restarted for ever, each 30 s: a dead radio leaves the lock to Wi-Fi

@@ -21,6 +21,7 @@ PORTABLE = (
     "app/test_dispatch.py",
     "app/test_commands.py",
     "app/test_configuration.py",
+    "app/test_doctor.py",
     "app/test_local_rules.py",
     "app/test_operations.py",
     "app/test_risk.py",

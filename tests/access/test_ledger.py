@@ -89,6 +89,20 @@ def test_a_page_is_as_specified():
     assert bytes(flash.image[SECTOR + 28 : SECTOR + 32]) == bytes(4), "the old log is not retired"
 
 
+def test_it_tells_how_it_is():
+    flash, ledger = fresh()
+    assert ledger.stats() == [1, 14, 0, 0]
+    add_many(ledger, REVOKED, range(300), LATER_S)
+    generation, free, bad, state = ledger.stats()
+    assert generation > 1 and (free, bad, state) == (14, 0, 0)
+    add_many(ledger, REVOKED, range(300, 900), LATER_S)
+    assert ledger.stats()[1] == 13
+    ledger._is_stuck = True
+    assert ledger.stats()[3] == 2
+    ledger._is_damaged = True
+    assert ledger.stats()[3] == 1
+
+
 def test_added_is_there_and_durable():
     flash, ledger = fresh()
     for number in range(300):

@@ -1,9 +1,11 @@
 """The supervisor: restarts, resets, and feeds the watchdog only while all that matters is alive."""
 
 import asyncio
+import gc
 
 from support import raises
 from support.virtual_time import VirtualTime
+from vitrine.app import supervisor
 from vitrine.app.event_log import EventLog
 from vitrine.app.supervisor import PANIC, RESTART, Supervisor
 
@@ -54,6 +56,38 @@ class Lab:
 
     def faults(self):
         return [record[15] for record in self.records if record[1] == 129]
+
+
+class Heap:
+    """Stands for gc: each look sees the next of these."""
+
+    def __init__(self, *free):
+        self.free = list(free)
+
+    def mem_free(self):
+        return self.free.pop(0)
+
+
+def test_it_knows_how_long_it_runs_and_how_little_was_free():
+    lab = Lab()
+    lab.supervisor.add("steady", steady, RESTART, 1000)
+    supervisor.gc = Heap(7000, 5000, 9000)
+    try:
+        for ms, least in ((9_000, 0), (3_000, 7000), (10_000, 5000), (10_000, 5000)):
+            lab.run(ms)
+            assert lab.supervisor.least_free == least
+        assert lab.supervisor.uptime_s in (31, 32) and supervisor.gc.free == []
+    finally:
+        supervisor.gc = gc
+
+
+def test_its_time_goes_on_over_the_wrap_of_the_ticks():
+    lab = Lab()
+    lab.time.now_ms = 2**30 - 5_500
+    lab.supervisor = Supervisor(lab, lab.events, lab.reset, lambda: lab.time.now_ms & (2**30 - 1))
+    lab.supervisor.add("steady", steady, RESTART, 1000)
+    lab.run(12_000)
+    assert lab.supervisor.uptime_s in (11, 12)
 
 
 async def steady(vote):

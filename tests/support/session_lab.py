@@ -131,7 +131,7 @@ class Lab:
         self.expected = []
         self._is_same_nonce = is_same_nonce
         self._drawn = 0
-        provision = parse_provision(bytes.fromhex(VECTORS["provision"]))
+        self.provision = provision = parse_provision(bytes.fromhex(VECTORS["provision"]))
         self.configuration = FakeConfiguration()
         self.revocations = FakeRevocations()
         self.freshness = Freshness(self._random)

@@ -37,7 +37,7 @@ class Store:
         issuer = Issuer(
             public_key=self.issuer.public,
             name="store-7",
-            scopes=("unlock", "hold"),
+            scopes=("unlock", "hold", "service"),
             audiences=(lock_id, "group:jewellery"),
             max_lifetime_s=86_400,
         )

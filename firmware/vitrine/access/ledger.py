@@ -91,6 +91,12 @@ class Ledger:
             total += number - revoked if of_class else revoked
         return total
 
+    def stats(self) -> "list[int]":
+        """Return for diagnosis: generation, free and bad sectors, and 0: sound, 1: damaged, 2: merging fails."""
+        headers = self._pages.headers
+        state = 1 if self._is_damaged else 2 if self._is_stuck else 0
+        return [self._generation, headers.count(None), headers.count(b""), state]
+
     def tend(self, now_s: "int | None") -> bool:
         """Do one step of idle work: write one page or erase one sector (45 ms, estimate). True if there is more.
 

@@ -59,7 +59,8 @@ class _NoLedger(Ledger):
 
 
 class Judgement:
-    """policy and commands: None while unprovisioned. lockouts, freshness, risk. Each is of the class of this name.
+    """policy, commands and rules: None while unprovisioned. ledger, lockouts, freshness, risk. Each is of the class of
+    this name. troubles: the details of the Fault records made here.
 
     blob(key) returns the store of that key; partition(label) a block device, or raises OSError.
     """
@@ -82,17 +83,19 @@ class Judgement:
         self._is_provisioned = provision is not None
         self._clock = clock
         self._evidence = evidence
+        self.troubles: "list[str]" = []
         self.freshness = freshness
         self.risk = Risk(configuration, clock.ticks_ms)
         self.lockouts = Lockouts(blob("lockout"), lambda: configuration.settings, self._fault)
         self.policy: "Policy | None" = None
         self.commands: "Commands | None" = None
-        self._ledger: Ledger = _NoLedger()
-        self._rules: "Rules | None" = None
+        self.verify_issuer: "Any" = None
+        self.ledger: Ledger = _NoLedger()
+        self.rules: "Rules | None" = None
         if provision is None:
             return
         try:
-            self._ledger = Ledger(partition("access"))
+            self.ledger = Ledger(partition("access"))
         except (LedgerError, OSError):
             self._fault("rules:access")
         keys = {issuer.kid: tables.pin(issuer.public_key) for issuer in provision.issuers}
@@ -100,10 +103,11 @@ class Judgement:
         def verify_issuer(issuer, message: bytes, signature: bytes) -> int:
             return keys[issuer.kid].verdict(message, signature)
 
-        revocations = Revocations(blob("revocations"), self._ledger)
+        self.verify_issuer = verify_issuer
+        revocations = Revocations(blob("revocations"), self.ledger)
         receipts = Receipts(blob("receipts"), freshness)
-        self._rules = Rules(
-            Uses(self._ledger),
+        self.rules = Rules(
+            Uses(self.ledger),
             revocations,
             receipts,
             self.lockouts,
@@ -114,7 +118,7 @@ class Judgement:
             door.alarm_mask,
             lambda: evidence.is_sound,
         )
-        self.policy = Policy(provision, verify_issuer, self._rules)
+        self.policy = Policy(provision, verify_issuer, self.rules)
         operations = Operations(blob("operations"), provision.issuers, self.policy, door, evidence, clock)
         self.commands = Commands(
             provision,
@@ -146,8 +150,8 @@ class Judgement:
             now_ms = self._clock.ticks_ms()
             self.lockouts.tend(now_ms)
             rounds = (rounds + 1) % _RULES_ROUNDS
-            if self._rules is not None and not rounds:
-                self._rules.tend(now_ms)
+            if self.rules is not None and not rounds:
+                self.rules.tend(now_ms)
             while not is_busy() and self._tend_ledger():
                 await asyncio.sleep_ms(_PAUSE_MS)
             await asyncio.sleep_ms(_TEND_MS)
@@ -155,11 +159,13 @@ class Judgement:
     def _tend_ledger(self) -> bool:
         now_s, time_state = self._clock.reading()
         try:
-            return self._ledger.tend(now_s if time_state else None)
+            return self.ledger.tend(now_s if time_state else None)
         except (LedgerError, OSError):
             # it says so again to whoever asks it; here it would every second
             return False
 
     def _fault(self, detail: str) -> None:
         if self._is_provisioned:  # who has nothing lacks nothing
+            if detail not in self.troubles:
+                self.troubles.append(detail)
             self._evidence.record(FAULT, {DETAIL: detail})

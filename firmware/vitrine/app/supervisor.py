@@ -6,11 +6,12 @@ the watchdog goes unfed and resets the chip: the second line behind the strike's
 """
 
 import asyncio
+import gc
 
 from micropython import const
 
 from vitrine.audit.record import DETAIL, DETAIL_MAX, FAULT
-from vitrine.door.ticks import ticks_diff
+from vitrine.door.ticks import ticks_add, ticks_diff
 
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
@@ -28,6 +29,7 @@ RESTART = const(0)
 PANIC = const(1)
 
 _FEED_MS = const(500)
+_LOOK_S = const(10)
 _PAUSE_MIN_MS = const(100)
 _PAUSE_MAX_MS = const(30_000)
 _STEADY_MS = const(60_000)  # a task that ran this long starts over with the shortest pause
@@ -60,7 +62,10 @@ class Vote:
 
 
 class Supervisor:
-    """Runs what was added. `reset` resets the chip; on the chip it does not return."""
+    """Runs what was added. `reset` resets the chip; on the chip it does not return.
+
+    uptime_s: since it was made. least_free: bytes of the heap, the least that was seen at a look every 10 s.
+    """
 
     def __init__(
         self, watchdog: "WatchdogDriver", events: "EventLog", reset: "Callable[[], None]", ticks_ms: "Callable[[], int]"
@@ -69,6 +74,9 @@ class Supervisor:
         self._events = events
         self._reset = reset
         self._ticks_ms = ticks_ms
+        self._since_ms = ticks_ms()
+        self.uptime_s = 0
+        self.least_free = 0
         self._tasks: "list[tuple[TaskFunction, int]]" = []
         self.votes: "list[Vote]" = []
 
@@ -99,6 +107,7 @@ class Supervisor:
         try:
             while True:
                 self._feed()
+                self._look()
                 await asyncio.sleep_ms(_FEED_MS)
         finally:
             for task in running:
@@ -114,6 +123,17 @@ class Supervisor:
                     self._events.record(FAULT, {DETAIL: ("vote:" + vote.name)[:DETAIL_MAX]})
         if is_alive:
             self._watchdog.feed()
+
+    def _look(self) -> None:
+        """Count the time, and look at the heap now and then: that takes as long as a small collection."""
+        passed_s = max(0, ticks_diff(self._ticks_ms(), self._since_ms)) // 1000
+        if passed_s:
+            self._since_ms = ticks_add(self._since_ms, passed_s * 1000)
+            before_s = self.uptime_s
+            self.uptime_s += passed_s
+            if before_s // _LOOK_S != self.uptime_s // _LOOK_S:
+                free = gc.mem_free()
+                self.least_free = min(free, self.least_free or free)
 
     async def _keep(self, task_function: "TaskFunction", policy: int, vote: Vote) -> None:
         pause_ms = _PAUSE_MIN_MS

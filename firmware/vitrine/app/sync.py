@@ -120,7 +120,7 @@ class Sync:
         self._reconnect = Pause(_CONNECT_MIN_MS, random_bytes)
         self._resend = Pause(_RESEND_MIN_MS, random_bytes)
         self._forged = _Folded(events, clock.ticks_ms)
-        self._cause = ""  # why the last connection ended; empty after one that held
+        self.cause = ""  # why the last connection ended; empty after one that held
         self._is_busy = _never
         self._held_ms = None
         self._begin()
@@ -139,8 +139,8 @@ class Sync:
             while True:
                 vote()
                 cause = await self._connection(vote)
-                if cause != self._cause:
-                    self._cause = cause
+                if cause != self.cause:
+                    self.cause = cause
                     self._events.record(record.FAULT, {record.DETAIL: ("mqtt:" + cause)[: record.DETAIL_MAX]})
                 await asyncio.sleep_ms(self._reconnect.next_ms())
         finally:
@@ -171,19 +171,20 @@ class Sync:
                     fields = {record.DETAIL: "command:retained", record.LINK: _LINK_MQTT}
                     self._events.record(record.COMMAND_ERROR, fields)
                 await asyncio.sleep_ms(0)  # a broker that never stops talking leaves the others their turn
-            wait_ms = self._pump() if self._is_up else _PAUSE_MAX_MS
+            wait_ms = self._pump() if self.is_up else _PAUSE_MAX_MS
             self._forged.tend()
 
     def _settle_up(self) -> None:
         """After a connection that held, the next trouble is a new one; one that ends at once, always, is not."""
         # negative after a week
-        if self._is_up and not 0 <= ticks_diff(self._ticks_ms(), self._up_ms) < _STEADY_MS:
-            self._cause = ""
+        if self.is_up and not 0 <= ticks_diff(self._ticks_ms(), self._up_ms) < _STEADY_MS:
+            self.cause = ""
             self._reconnect.reset()
+        self.is_up = False
 
     def _begin(self) -> None:
         """Nothing of a connection yet."""
-        self._is_up = False
+        self.is_up = False
         self._up_ms = 0
         self._shown = None
         self._ahead = []  # the `to` of each batch that waits for its acknowledgement
@@ -196,7 +197,7 @@ class Sync:
 
     def _greet(self) -> None:
         """The first messages of a connection."""
-        self._is_up = True
+        self.is_up = True
         self._up_ms = self._ticks_ms()
         self._link.send("availability", b"online", True)
         kept = self._outbox.acknowledgement()

@@ -102,10 +102,12 @@ class Line(_Debounced):
 
     bands: millivolts below which it is shorted, closed, open; at or above the last it is cut. A converter that does not
     answer, or a pin that has none, is a line that nobody sees: cut. It must not keep the lock from starting.
+    mv: what was read last, or None.
     """
 
     def __init__(self, pin: Pin, debounce_ms: int, bands: "Bands") -> None:
         self.bands = bands
+        self.mv: "int | None" = None
         try:
             self._adc = ADC(pin, atten=ADC.ATTN_11DB)
         except (ValueError, OSError):
@@ -116,8 +118,9 @@ class Line(_Debounced):
         if self._adc is None:
             return SWITCH_CUT
         try:
-            mv = self._adc.read_uv() // 1000
+            mv = self.mv = self._adc.read_uv() // 1000
         except OSError:
+            self.mv = None
             return SWITCH_CUT
         if mv < self.bands[0]:
             return SWITCH_SHORTED

@@ -78,6 +78,11 @@ class Inputs:
         """Where the door switch's line is: states.SWITCH_*."""
         return self._dps.level
 
+    @property
+    def switch_mv(self) -> "int | None":
+        """The voltage of the door switch's line, where it is read as one."""
+        return self._dps.mv if isinstance(self._dps, Line) else None
+
     def poll(self) -> bool:
         """Read both; return True if door_closed, switch or rex_pressed has changed."""
         now_ms = self._ticks_ms()

@@ -26,6 +26,7 @@ def add_broker(supervisor, blob, identity, events, dispatch, scenario, hint) -> 
     clock, random_bytes = dispatch.clock, dispatch.random_bytes
     commands, freshness = dispatch.commands, dispatch.freshness
     sync = Sync(outbox, link, events, dispatch.lock, clock, random_bytes, commands, freshness, scenario)
+    dispatch.parts["sync"] = sync
     events.add_sink(sync.wake)
     supervisor.add("sync", lambda vote: sync.run(vote, dispatch.is_busy), RESTART)
     supervisor.add("sntp", Sntp(clock, random_bytes, hint).run, RESTART)
@@ -45,6 +46,7 @@ def add_network(supervisor, blob, identity, events, dispatch, serve_on) -> None:
 
     clock, random_bytes = dispatch.clock, dispatch.random_bytes
     wifi = WifiLink(network, identity.lock_id, events, clock, random_bytes, dispatch.is_busy)
+    dispatch.parts["wifi"] = wifi
     supervisor.add("wifi", wifi.run, RESTART)
     if network.http_port:
         from .http import HttpLink

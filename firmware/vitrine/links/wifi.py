@@ -43,7 +43,10 @@ _PASSWORD = const(b"\x0f\xca\xcc")  # 15 four-way handshake, 202 authentication,
 
 
 class WifiLink:
-    """WifiLink(settings, lock_id, events, clock, random_bytes, is_busy): `run` is its task. is_up: connected."""
+    """WifiLink(settings, lock_id, events, clock, random_bytes, is_busy): `run` is its task.
+
+    is_up: connected. cause: of the trouble that is on record, until a connection held.
+    """
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class WifiLink:
         self._clock = clock
         self._is_busy = is_busy
         self._pause = Pause(_PAUSE_MIN_MS, random_bytes)
-        self._cause = ""  # of the trouble that is on record, until a connection held
+        self.cause = ""
         self.is_up = False
 
     async def run(self, vote) -> None:
@@ -77,9 +80,9 @@ class WifiLink:
             finally:
                 self.is_up = False
                 self._switch_off()
-            if cause != self._cause:
+            if cause != self.cause:
                 self._tell(cause)
-                self._cause = cause
+                self.cause = cause
             await asyncio.sleep_ms(self._pause.next_ms())
 
     async def _live(self) -> str:
@@ -106,8 +109,8 @@ class WifiLink:
         while wlan.isconnected():
             if clock.ticks_diff(clock.ticks_ms(), start_ms) >= _STEADY_MS:
                 self._pause.reset()
-                if self._cause:
-                    self._cause = ""
+                if self.cause:
+                    self.cause = ""
                     self._tell("back")
             await asyncio.sleep_ms(_WATCH_MS)
         return "lost"
