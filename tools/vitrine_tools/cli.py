@@ -18,6 +18,7 @@ from .commands import (
     command,
     config,
     emulate,
+    flash,
     homeassistant,
     keygen,
     output,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("keygen")(keygen.keygen)
 app.add_typer(token.app, name="token")
 app.command("emulate")(emulate.emulate)
+app.command("flash")(flash.flash)
 app.command("unlock")(unlock.unlock)
 app.command("collect")(collect.collect)
 app.add_typer(command.app, name="command")
