@@ -23,6 +23,7 @@ setup = link.request("boot")
 _clock.clock.start(setup["virtual"], setup["t"], setup["uptime"], setup["epoch"])
 _board_link.setup = setup
 
+import _bootloader
 import _flash
 import _idle
 import _rom
@@ -39,6 +40,15 @@ def power_gone():
         link.receive_all()
 
 
+def stay_at_prompt(error):
+    """No code of ours runs any more; the hardware goes on."""
+    link.send("ended", {"error": error})
+    while True:
+        link.pump()
+        _clock.clock.idle(None)
+        link.wait()
+
+
 flash = _board_link.flash = _flash.NorFlash(open(setup["flash"], "r+b"), setup["flash_size"], power_gone)
 flash.cut_after = setup["cut_after"]
 _testing.install(link, flash)
@@ -50,7 +60,16 @@ if setup["console"]:
 import micropython
 import vfs
 
-rom = _rom.Rom(setup["path"])
+_board_link.partitions = _bootloader.read_table(flash)
+path = setup["path"]
+try:
+    _board_link.running, code = _bootloader.boot(flash, _board_link.partitions)
+except _bootloader.ImageError as problem:
+    print("No bootable app partitions:", problem)
+    stay_at_prompt(repr(problem))
+if code is not None:
+    path = path[:-1] + [code]  # in place of the host's folder
+rom = _rom.Rom(path)
 vfs.umount("/")
 vfs.mount(rom, "/rom")
 sys.path[:] = ["", ".frozen", "/lib", "/rom"]
@@ -100,8 +119,4 @@ except SystemExit:
 except BaseException as problem:
     sys.print_exception(problem)
     error = repr(problem)
-link.send("ended", {"error": error})
-while True:
-    link.pump()
-    _clock.clock.idle(None)
-    link.wait()
+stay_at_prompt(error)

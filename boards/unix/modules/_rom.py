@@ -1,6 +1,7 @@
 """The image: several folders of the host as one read-only file system, first folder first. On the chip it is frozen.
 
-Instead of a folder a ROMFS image of one may be given: its bytecode runs in place, as it does from flash.
+Instead of a folder a ROMFS image of one may be given, as a path or as bytes: its bytecode runs in place, as it does
+from flash.
 """
 
 import os
@@ -67,6 +68,8 @@ class Rom:
 
 
 def _system(path):
+    if not isinstance(path, str):
+        return vfs.VfsRom(path)
     if not path.endswith(".romfs"):
         return vfs.VfsPosix(path)
     image = bytearray(os.stat(path)[6])  # at once: read() would need the space twice

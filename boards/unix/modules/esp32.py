@@ -3,6 +3,7 @@
 import struct
 
 import _board_link
+import _bootloader
 from _clock import clock
 from _errors import esp_error
 from _nvs_store import BLOB, I32, NAME_MAX, NvsStore
@@ -11,7 +12,6 @@ from _pin import _INPUT_ONLY_FROM, gpio
 link = _board_link.link
 flash = _board_link.flash
 
-_TABLE = 0x8000
 _SECTOR = 4096
 _NVS_SUBTYPE = 2
 _EINVAL = 22
@@ -22,26 +22,13 @@ def _error(name):
     return OSError(*esp_error(name))
 
 
-def _read_table():
-    """The partition table in ESP-IDF's own format: rows of 32 bytes, magic 0x50aa."""
-    rows = []
-    entry = bytearray(32)
-    for index in range(95):
-        flash.read_into(_TABLE + 32 * index, entry)
-        magic, type_, subtype, address, size, label, flags = struct.unpack("<HBBII16sI", entry)
-        if magic != 0x50AA:
-            break
-        rows.append((type_, subtype, address, size, label.rstrip(b"\0").decode(), bool(flags & 1)))
-    return rows
-
-
 class Partition:
     BOOT = 0
     RUNNING = 1
     TYPE_APP = 0
     TYPE_DATA = 1
 
-    _rows = _read_table()
+    _rows = _board_link.partitions
 
     def __init__(self, id, block_size=_SECTOR):
         if isinstance(id, tuple):
@@ -49,7 +36,7 @@ class Partition:
         elif isinstance(id, int):
             if id not in (self.BOOT, self.RUNNING):
                 raise ValueError
-            row = self._first(lambda row: row[0] == self.TYPE_APP)
+            row = _board_link.running if id == self.RUNNING else self._boot()
         else:
             row = self._first(lambda row: row[4] == id)
         self._row = row
@@ -72,6 +59,50 @@ class Partition:
                 found.append(Partition(row, block_size))
         return found
 
+    @classmethod
+    def _boot(cls):
+        """What is to start next, as far as otadata says."""
+        slots = _bootloader.ota_slots(cls._rows)
+        if not slots:
+            return _board_link.running
+        ota = _bootloader.OtaData(flash, cls._rows)
+        active = ota.active()
+        if active >= 0:
+            return slots[(ota.entries[active][0] - 1) % len(slots)]
+        return cls._first(lambda row: row[0] == cls.TYPE_APP)
+
+    def get_next_update(self):
+        """The slot after the one that runs; the argument's own place plays no role, as on the chip."""
+        slots = _bootloader.ota_slots(self._rows)
+        if not slots:
+            raise OSError(_ENOENT)
+        running = slots.index(_board_link.running) if _board_link.running in slots else -1
+        return Partition(slots[(running + 1) % len(slots)])
+
+    def set_boot(self):
+        """Have this slot start next, on trial. Its image is checked whole, as the chip does."""
+        try:
+            _bootloader.verify(flash, self._row)
+        except (_bootloader.ImageError, ValueError):
+            raise _error("ESP_ERR_OTA_VALIDATE_FAILED")
+        slots = _bootloader.ota_slots(self._rows)
+        if self._row not in slots:
+            raise _error("ESP_ERR_INVALID_ARG")
+        try:
+            ota = _bootloader.OtaData(flash, self._rows)
+        except OSError:
+            raise _error("ESP_ERR_NOT_FOUND")
+        ota.boot_next(slots.index(self._row), len(slots))
+
+    @classmethod
+    def mark_app_valid_cancel_rollback(cls):
+        try:
+            is_marked = _bootloader.OtaData(flash, cls._rows).mark_valid()
+        except OSError:
+            raise _error("ESP_ERR_NOT_FOUND")
+        if not is_marked:
+            raise _error("ESP_FAIL")
+
     def info(self):
         return self._row
 
@@ -80,6 +111,7 @@ class Partition:
 
     def writeblocks(self, block_num, buf, offset=None):
         address = self._place(block_num, offset or 0, len(buf))
+        self._check_not_running()
         self._note_write()
         if offset is None:
             if self._block_size < _SECTOR:
@@ -102,9 +134,14 @@ class Partition:
             if self._block_size != _SECTOR:
                 return -_EINVAL
             self._note_write()
+            self._check_not_running()
             flash.erase(self._place(arg, 0, _SECTOR))
             return 0
         return None
+
+    def _check_not_running(self):
+        if self._row == _board_link.running:
+            raise RuntimeError("abort(): the flash of the application that runs")  # the chip would panic
 
     def _note_write(self):
         if self._row[:2] == (self.TYPE_DATA, _NVS_SUBTYPE):
