@@ -19,6 +19,7 @@ from vitrine.app.scenario import Scenario
 from vitrine.app.starts import Starts
 from vitrine.app.supervisor import RESTART, Supervisor
 from vitrine.app.timekeeper import Timekeeper
+from vitrine.app.updates import Updates
 from vitrine.audit.journal import Journal
 from vitrine.audit.record import COUNT, DETAIL, FAULT, START
 from vitrine.drivers.clock import Clock
@@ -97,6 +98,14 @@ def build():
     supervisor.add("scenario", scenario.run, RESTART, VOTE_MS)
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", hardware.indicator.run, RESTART)
+
+    def load_update():
+        from vitrine.update_parts import make_update
+
+        return make_update(SPACE, dispatch, ble, board.NAME)
+
+    dispatch.updates = Updates(blob("slots"), load_update)
+    supervisor.add("update", dispatch.updates.run, RESTART)
     if hardware.room:
         from vitrine.app.local_rules import LocalRules
 

@@ -27,6 +27,7 @@ if _TYPE_CHECKING:
 
 _PROTOCOL_VERSION = const(1)
 REQUEST_BOUND = 768  # a 512-byte token or a proof with room to spare
+_DECODE_BOUND = const(1152)  # over HTTP a piece of an update has 1024
 _ANSWER_BOUND = const(512)
 
 _OK = const(0)
@@ -42,6 +43,7 @@ _COURIER = const(5)
 _COMMAND = const(6)
 _FRESH = const(7)
 _DOCTOR = const(8)
+_UPDATE = const(9)
 
 # Each further guess must cost the attacker a new connection.
 _MALFORMED_LIMIT = const(3)
@@ -69,6 +71,7 @@ class Dispatch:
     app.key_tables.KeyTables; `lock` the app.controller.Controller; `evidence` an app.evidence.Evidence; `clock` a
     drivers.clock.Clock; `identify()` shows where the lock is.
 
+    updates: an app.updates.Updates, put in by whoever builds the lock.
     service: the app.service.Service of the console, once it was begun; None before. parts: by name, what app.doctor
     looks at; whoever builds the lock puts it in.
     """
@@ -88,6 +91,7 @@ class Dispatch:
         self.identified_ms = None
         self.sessions = 0  # channels that are open
         self.service = None
+        self.updates: "Any" = None
         self.parts: "dict[str, Any]" = {}
 
     def is_busy(self) -> bool:
@@ -210,6 +214,8 @@ class Channel:
             return self._command(body)
         if op == _DOCTOR:
             return self._doctor(body)
+        if op == _UPDATE:
+            return self._update(body)
         if body is not None:
             raise Malformed
         if op == _HELLO:
@@ -341,6 +347,18 @@ class Channel:
             self._report = report(self._dispatch, challenge)
         return _OK, {1: self._report[start : start + _PIECE_MAX], 2: len(self._report)}
 
+    def _update(self, body) -> "tuple[int, Any]":
+        """Hand over what may be a piece of an update, whoever brings it (SPEC.md section 20)."""
+        updates = self._dispatch.updates
+        if updates is None:
+            raise Malformed
+        status, answer = updates.answer(body, self._link, 1)
+        if status == _REFUSED:
+            self._refused += 1
+            if not answer:
+                self._dispatch.attempts.count_peer(self._peer, self._link)
+        return status, answer
+
     def _command(self, body) -> "tuple[int, Any]":
         """Carry out what an issuer has signed, whoever brings it (SPEC.md section 11)."""
         if type(body) is not bytes:
@@ -425,7 +443,7 @@ class Channel:
 def _parse(request: bytes) -> "tuple[int, int, Any]":
     """Return (op, id, body) of a request, or raise Malformed."""
     try:
-        message = cbor.decode(request, REQUEST_BOUND)
+        message = cbor.decode(request, _DECODE_BOUND)
     except cbor.CborError:
         raise Malformed
     if type(message) is not list or len(message) != 3:

@@ -54,6 +54,11 @@ class Vote:
         self._voted_ms = self._ticks_ms()
         self.is_missed = False
 
+    @property
+    def is_vital(self) -> bool:
+        """Whether the watchdog asks for it."""
+        return self._vote_ms is not None
+
     def is_due(self) -> bool:
         """Whether the last vote is too old. Once missed it stays so until the next vote (ticks wrap)."""
         if self._vote_ms is not None and ticks_diff(self._ticks_ms(), self._voted_ms) > self._vote_ms:

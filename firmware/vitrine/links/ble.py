@@ -100,6 +100,7 @@ class BleLink:
         self._lock_id = lock_id
         self._advertise_ms = advertise_ms
         self._peers: "list[Peer]" = []
+        self.is_on_air = False
 
     async def run(self, vote) -> None:
         """Serve for ever; raises OSError or what else ends it when the radio fails, and can then be run again."""
@@ -112,9 +113,11 @@ class BleLink:
                 if receiver.done():
                     await receiver  # raises what ended it: a radio that hears nobody is to begin anew
                 connection = await self._advertise()
+                self.is_on_air = True  # for a whole period, or somebody has come
                 if connection is not None:
                     self._admit(connection, answer)
         finally:
+            self.is_on_air = False
             receiver.cancel()
             self._peers.clear()
             aioble.stop()

@@ -1,0 +1,54 @@
+"""The way to app.update, which is loaded only when there is an update: somebody brings one, or one is under way.
+
+A lock has the memory for other things meanwhile.
+"""
+
+import asyncio
+import os
+
+from micropython import const
+
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_TRIAL_AT = const(2)  # in the blob `slots` (SPEC.md 20.6): whether something is on trial
+_STAGE = const("/slots/stage")
+
+
+class Updates:
+    """Updates(store, load): store: the blob `slots`. load() makes the app.update.Update."""
+
+    def __init__(self, store, load: "Callable[[], Any]") -> None:
+        self._store = store
+        self._load = load
+        self._update: "Any" = None
+        self._wake = asyncio.Event()
+
+    def answer(self, body: "Any", link: int, own: int) -> "tuple[int, Any]":
+        """Answer op 9, as Update.answer."""
+        answer = self._loaded().answer(body, link, own)
+        self._wake.set()
+        return answer
+
+    async def run(self, vote) -> None:
+        """Be the task of an update, as soon as there is one."""
+        if not self._is_pending():
+            await self._wake.wait()
+        await self._loaded().run(vote)
+
+    def _loaded(self) -> "Any":
+        if self._update is None:
+            self._update = self._load()
+        return self._update
+
+    def _is_pending(self) -> bool:
+        data = self._store.load() or b""
+        if len(data) > _TRIAL_AT and data[_TRIAL_AT]:
+            return True
+        try:
+            os.stat(_STAGE)
+        except OSError:
+            return False
+        return True

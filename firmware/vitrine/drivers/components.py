@@ -1,0 +1,259 @@
+"""Where an update is put together: its manifest and table in a file, an application beside the slots, an image in its
+partition. Source: SPEC.md sections 20.1 and 20.6.
+
+All of it is what the power left; who comes back looks at each block again. Every method may raise OSError.
+"""
+
+import os
+from hashlib import sha256
+
+from esp32 import Partition
+from micropython import const
+
+from . import bundle
+from .slots import FOLDER, path_of
+
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_STAGE = const("/stage")
+_NEW = const("/new")
+_ENOENT = const(2)
+_EEXIST = const(17)
+_EIO = const(5)
+_HEAD = const(3)  # flags, length of the manifest
+_SHADOW = const(1)  # flags
+_STAGED = const(2)
+_DIGEST = const(16)
+_BLOCK = const(4096)
+_PIECE = const(512)
+_IMAGE_MAGIC = const(0xE9)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError as error:
+        if error.errno != _ENOENT:
+            raise
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path)[6]
+    except OSError:
+        return 0
+
+
+class Stage:
+    """The manifest that is under way, and its table as far as it has come: /slots/stage.
+
+    manifest: bytes, or None. is_shadow: not to be switched to. is_staged: that it was whole is on record. Nothing in it
+    is believed: the manifest is verified again, the table hashed.
+    """
+
+    def __init__(self) -> None:
+        self._path = FOLDER + _STAGE
+        self.manifest: "bytes | None" = None
+        self._flags = 0
+        try:
+            with open(self._path, "rb") as file:
+                head = file.read(_HEAD)
+                if len(head) == _HEAD:
+                    self._flags = head[0]
+                    self.manifest = file.read(head[1] << 8 | head[2])
+        except OSError as error:
+            if error.errno != _ENOENT:
+                raise
+
+    @property
+    def is_shadow(self) -> bool:
+        return bool(self._flags & _SHADOW)
+
+    @property
+    def is_staged(self) -> bool:
+        return bool(self._flags & _STAGED)
+
+    def begin(self, manifest: bytes, is_shadow: bool) -> None:
+        """Keep another manifest, in place of everything that was here."""
+        try:
+            os.mkdir(FOLDER)
+        except OSError as error:
+            if error.errno != _EEXIST:
+                raise
+        self.manifest = manifest
+        self._flags = _SHADOW if is_shadow else 0
+        with open(self._path, "wb") as file:
+            file.write(bytes((self._flags, len(manifest) >> 8, len(manifest) & 0xFF)) + manifest)
+
+    def end(self) -> None:
+        """Forget it."""
+        self.manifest = None
+        self._flags = 0
+        _remove(self._path)
+
+    def unshadow(self) -> None:
+        """It is to be switched to after all."""
+        self._keep(self._flags & ~_SHADOW)
+
+    def note(self) -> None:
+        """That it is whole is on record."""
+        self._keep(self._flags | _STAGED)
+
+    def _keep(self, flags: int) -> None:
+        self._flags = flags
+        with open(self._path, "r+b") as file:
+            file.write(bytes((flags,)))
+
+    @property
+    def table_size(self) -> int:
+        """How much of the table is there."""
+        return max(0, _size(self._path) - self._table)
+
+    @property
+    def _table(self) -> int:
+        return _HEAD + len(self.manifest or b"")
+
+    def add(self, piece) -> None:
+        """Add to the table."""
+        with open(self._path, "ab") as file:
+            file.write(piece)
+
+    def table_digest(self) -> bytes:
+        """Return the SHA-256 of the table."""
+        digest = sha256()
+        with open(self._path, "rb") as file:
+            file.seek(self._table)
+            while True:
+                piece = file.read(_PIECE)
+                if not piece:
+                    return digest.digest()
+                digest.update(piece)
+
+    def block_digest(self, number: int) -> bytes:
+        """Return what the table says of a block."""
+        with open(self._path, "rb") as file:
+            file.seek(self._table + number * _DIGEST)
+            return file.read(_DIGEST)
+
+
+class Application:
+    """An application on its way into slot `number`, A or B: one file, block after block, that gets its name last."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._new = FOLDER + _NEW
+        self._path = path_of(number)
+
+    def clear(self) -> None:
+        """Make room: what is in the slot is neither running nor what ran before."""
+        _remove(self._new)
+        _remove(self._path)
+
+    def count(self) -> int:
+        """Return how many blocks may be there."""
+        return -(-_size(self._whole()) // _BLOCK)
+
+    def cut(self, number: int) -> int:
+        """Of so many good blocks, return how many stay: littlefs cannot shorten a file."""
+        if self.count() > number:
+            self.clear()
+            return 0
+        return number
+
+    def write(self, number: int, block) -> None:
+        """Add a block, durably."""
+        if _size(self._new) != number * _BLOCK:
+            raise OSError(_EIO)
+        with open(self._new, "ab") as file:
+            file.write(block)
+
+    def read(self, number: int, size: int) -> "Iterator[bytes]":
+        """Yield a block, piece by piece."""
+        with open(self._whole(), "rb") as file:
+            file.seek(number * _BLOCK)
+            while size > 0:
+                piece = file.read(min(size, _PIECE))
+                if not piece:
+                    return
+                size -= len(piece)
+                yield piece
+
+    def check(self, size: int, sequence: int) -> "Iterator[None]":
+        """Check its form, in steps; bundle.BundleError."""
+        return bundle.check(self._whole(), size, sequence)
+
+    def finish(self) -> None:
+        """Give it the slot's name: it is whole."""
+        if _size(self._new):
+            os.rename(self._new, self._path)
+
+    def _whole(self) -> str:
+        return self._new if _size(self._new) else self._path
+
+
+class Image:
+    """An image on its way into the application partition that does not run."""
+
+    def __init__(self) -> None:
+        self._partition: "Any" = Partition(Partition.RUNNING).get_next_update()
+        info = self._partition.info()
+        self.number: int = info[2]  # its address
+        self.size: int = info[3]
+        self._count = 0
+
+    def clear(self) -> None:
+        """Nothing has to go: a block is erased before it is written."""
+
+    def count(self) -> int:
+        """Return how many blocks may be there."""
+        return self.size // _BLOCK
+
+    def cut(self, number: int) -> int:
+        """All good blocks stay."""
+        return number
+
+    def write(self, number: int, block) -> None:
+        """Erase and program a block, the last one filled up."""
+        if number == 0 and (len(block) < 24 or block[0] != _IMAGE_MAGIC or not self._is_ours(block)):
+            error = bundle.BundleError()
+            error.is_foreign = True
+            raise error
+        if len(block) < _BLOCK:
+            block = bytes(block) + b"\xff" * (_BLOCK - len(block))
+        self._partition.writeblocks(number, block)
+
+    def read(self, number: int, size: int) -> "Iterator[bytes]":
+        """Yield a block, piece by piece."""
+        for start in range(0, size, _PIECE):
+            piece = bytearray(min(_PIECE, size - start))
+            self._partition.readblocks(number, piece, start)
+            yield piece
+
+    def check(self, size: int, sequence: int) -> "Iterator[None]":
+        """The chip checks it whole, when it is told to start it."""
+        return iter(())
+
+    def finish(self) -> None:
+        """It has no name to get."""
+
+    def start(self) -> None:
+        """Have the chip start it next, on trial; OSError if the chip says that it is none."""
+        self._partition.set_boot()
+
+    def is_running(self, address: int) -> bool:
+        """Tell whether the image at this address runs."""
+        return Partition(Partition.RUNNING).info()[2] == address
+
+    def keep(self) -> None:
+        """End the chip's trial of the image that runs."""
+        Partition.mark_app_valid_cancel_rollback()
+
+    def _is_ours(self, block) -> bool:
+        """Tell whether an image is for the chip of the one that runs (its number is at 12)."""
+        head = bytearray(24)
+        Partition(Partition.RUNNING).readblocks(0, head, 0)
+        # without an image that runs from flash there is nothing to compare: the chip has the last word
+        return head[0] != _IMAGE_MAGIC or head[12:14] == bytes(block[12:14])
