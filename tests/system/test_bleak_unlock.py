@@ -98,6 +98,26 @@ async def test_a_day_at_the_case(emulator):
     assert not (emulator.folder / "control.sock").exists() and not (emulator.folder / "emulator.json").exists()
 
 
+async def test_over_http(tmp_path):
+    """`--http 0`: the lock says where it is, and opens there as over Bluetooth; without it, it serves nobody."""
+    emulator = Emulator(tmp_path / "lock")
+    try:
+        await emulator.start("--http", "0")
+        url = (await emulator.until("serves HTTP"))["why"]
+        words = unlock_words(emulator.folder, "--json")[:-3]
+        status, out, err = await vitrine(*words, "--http", url, "--json")
+        assert (status, err) == (0, "") and json.loads(out)["granted"]
+        await emulator.until("UNLOCKED")
+        assert (await vitrine(*unlock_words(emulator.folder)))[0] == 0
+        await emulator.stop()
+        await emulator.start()
+        status, out, err = await vitrine(*words, "--http", url)
+        assert (status, out) == (2, "") and "refused" in err
+        assert (await vitrine(*unlock_words(emulator.folder)))[0] == 0
+    finally:
+        await emulator.stop()
+
+
 async def test_a_power_cut_comes_back_locked_and_opens_again(emulator):
     assert (await vitrine(*unlock_words(emulator.folder)))[0] == 0
     status = await emulator.send("power-cut")

@@ -6,6 +6,7 @@ The engine of `vitrine emulate`. Owns nothing of the lock itself, which is emula
 import asyncio
 import json
 import signal
+import socket
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
+from . import cbor
 from .ble.bluez_standin import BluezStandIn
 from .ble.private_bus import BusError, PrivateBus
 from .control import ControlServer
@@ -27,6 +29,8 @@ from .keyboard import listening
 from .workspace import Workspace
 
 _WATCH_S = 0.5
+_HOST: Final = "127.0.0.1"
+_SSID: Final = b"vitrine-emulator"
 _MAX_KEYS = 64
 KEYS: Final = {"o": "open", "c": "close", "x": "rex", "f": "force", "p": "power-cut", "s": "status"}
 HELP: Final = (
@@ -38,8 +42,10 @@ HELP: Final = (
 class Emulation:
     """One run of the command: the lock, its radio and bus, and who operates the door."""
 
-    def __init__(self, space: Workspace, *, as_json: bool) -> None:
+    def __init__(self, space: Workspace, *, as_json: bool, http_port: int | None = None) -> None:
+        """http_port: where the lock serves HTTP, on this machine only; 0: at a free port; None: not at all."""
         self._space = space
+        self._http_port = _free_port() if http_port == 0 else http_port
         self._as_json = as_json
         self._end = asyncio.Event()
         self._begin_s = time.monotonic()
@@ -69,6 +75,7 @@ class Emulation:
             stack.push_async_callback(control.stop)
             try:
                 self._say("emulator", "starts the firmware", aioble_in_use())
+                self._set_network()
                 await stack.enter_async_context(self._lock)
                 await self._lock.wait_advertising()
             except EmulatorError as error:
@@ -92,6 +99,19 @@ class Emulation:
             raise ToolError(f"the firmware ended ({self._lock.ended or 'main.py returned'}): see {self._space.log}")
         self._say("emulator", "ends")
 
+    def _set_network(self) -> None:
+        """Have the lock in a network where it serves HTTP, or not any more. A network of one's own is left alone."""
+        flash = self._lock.flash
+        try:
+            if not flash.exists():
+                flash.create()
+            stored = flash.nvs_get("vitrine", "network")
+            if self._http_port or (stored is not None and _SSID in stored):
+                network = {1: 1, 2: _SSID, 3: "not a secret"} | ({4: self._http_port} if self._http_port else {})
+                flash.nvs_put("vitrine", "network", cbor.encode(network))
+        except OSError as error:
+            raise ToolError(f"cannot prepare {flash.path}: {error}") from error
+
     async def _open_bus(self, stack: AsyncExitStack) -> str:
         """Give bleak a way to the radio; without dbus-daemon the lock runs all the same. Returns the bus's address."""
         bus = PrivateBus()
@@ -114,14 +134,17 @@ class Emulation:
     def _introduce(self, bus_address: str) -> None:
         lock_id = self._space.record.lock_id
         self._say("lock", f"{lock_id} is on the air")
-        if not bus_address or self._as_json:
+        url = f"http://{_HOST}:{self._http_port}" if self._http_port else ""
+        if url:
+            self._say("lock", "serves HTTP", url)
+        if not (bus_address or url) or self._as_json:
             return
         if self._space.token.exists():
             where = "" if self._space.folder == DEFAULT_FOLDER else f" --emulator {self._space.folder}"
-            self._print(
-                f"\nOpen it from a second terminal:\n  {sys.argv[0]} unlock --lock {lock_id} "
-                f"--token {self._space.token} --key {self._space.holder}{where}\n"
-            )
+            ways = ([where] if bus_address else []) + ([f" --http {url}"] if url else [])
+            words = f"{sys.argv[0]} unlock --lock {lock_id} --token {self._space.token} --key {self._space.holder}"
+            lines = "".join(f"  {words}{way}\n" for way in ways)
+            self._print(f"\nOpen it from a second terminal:\n{lines}")
         else:
             self._print("\nOpen it with a token of an issuer that it trusts: vitrine unlock\n")
 
@@ -175,3 +198,10 @@ class Emulation:
 
     def _keep_log(self) -> None:
         self._space.log.write_text(self._lock.last_words(1000) + "\n")
+
+
+def _free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return probe.getsockname()[1]
