@@ -27,6 +27,8 @@ PORTABLE = (
     "app/test_risk.py",
     "app/test_service.py",
     "app/test_starts.py",
+    "links/test_console.py",
+    "links/test_console_repl.py",
     "fuzz/test_dispatch_bytes.py",
     "fuzz/test_commands.py",
 )

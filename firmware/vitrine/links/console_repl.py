@@ -49,7 +49,7 @@ class Repl:
         self._write = write
         self._programs = programs
         self._request = request
-        self._greeting = b"\r\nMicroPython; Vitrine " + name.encode() + b"\r\n>>> "
+        self._greeting = b"\r\nMicroPython; Vitrine " + (name or "unprovisioned").encode() + b"\r\n>>> "
         self._mode = _FRIENDLY
         self._line = bytearray()
         self._block = b""  # the lines before this one
@@ -166,10 +166,13 @@ class Repl:
     def _take_friendly(self, byte: int) -> bool:
         line = self._line
         was_cr, self._was_cr = self._was_cr, byte == _CR
-        if self._escape:
-            # ESC, or ESC [ parameters letter: no key but the plain ones does anything
-            self._escape = 2 if self._escape == 1 and byte == 0x5B else 2 if self._escape == 2 and byte < 0x40 else 0
-        elif byte == _ESCAPE:
+        if self._escape and byte >= 32:
+            # ESC, one or the other bracket, parameters, letter: no key but the plain ones does anything
+            goes_on = byte in (0x4F, 0x5B) if self._escape == 1 else byte < 0x40
+            self._escape = 2 if goes_on else 0
+            return False
+        self._escape = 0
+        if byte == _ESCAPE:
             self._escape = 1
         elif byte in (_CR, _LF):
             if byte == _CR or not was_cr:
