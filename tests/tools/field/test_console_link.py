@@ -100,7 +100,7 @@ def test_a_session_over_the_wire(board):
             return hello
 
     hello = asyncio.run(run())
-    assert len(hello.nonce) == 16 and wire.heard[0] == b"\x03"
+    assert len(hello.nonce) == 16 and wire.heard[0] == b"\x03\x02"
     assert sum(line.startswith(REQUEST) for line in wire.heard) == 3
 
 

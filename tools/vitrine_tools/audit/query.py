@@ -19,7 +19,7 @@ _OTHERS = 30
 _WORDS = {
     3: dict(enumerate(protocol.TIME_STATES)),
     4: {reason.value: reason.name for reason in protocol.Reason},
-    5: {0: "Lock", 1: "Unlock", 128: "Hold", 129: "Courier"},
+    5: {0: "Lock", 1: "Unlock", 128: "Hold", 129: "Courier", 130: "Service", 131: "Test"},
     6: {1: "Manual", 4: "Auto", 5: "Button", 7: "Remote"},
     10: dict(enumerate(protocol.DOOR_STATES)),
     11: {

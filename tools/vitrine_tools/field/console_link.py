@@ -27,8 +27,8 @@ ANSWER_S: Final = 10.0  # a program that runs lets nothing else of the lock run
 _POLL_S: Final = 0.05
 _LINE_MAX: Final = 1100
 _NOISE_MAX: Final = 256 * 1024  # what a board may print before its answer
-# No control character is for the interpreter unless the console is open; there it gives up a line that was begun.
-_FRESH_LINE: Final = b"\x03\r"
+# On an open console: give up what was begun, leave raw mode. On a closed one: the rest of a line, which ends here.
+_FRESH_LINE: Final = b"\x03\x02\r"
 
 
 class Wire:
