@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -42,9 +43,15 @@ HELP: Final = (
 class Emulation:
     """One run of the command: the lock, its radio and bus, and who operates the door."""
 
-    def __init__(self, space: Workspace, *, as_json: bool, http_port: int | None = None) -> None:
-        """http_port: where the lock serves HTTP, on this machine only; 0: at a free port; None: not at all."""
+    def __init__(
+        self, space: Workspace, *, as_json: bool, http_port: int | None = None, console: Path | None = None
+    ) -> None:
+        """http_port: where the lock serves HTTP, on this machine only; 0: at a free port; None: not at all.
+
+        console: where to link the lock's wire to.
+        """
         self._space = space
+        self._console = console
         self._http_port = _free_port() if http_port == 0 else http_port
         self._as_json = as_json
         self._end = asyncio.Event()
@@ -60,6 +67,7 @@ class Emulation:
             is_time_trusted=True,
             battery=True,
             name=space.record.lock_id,
+            console=console,
         )
         self._lock.listeners.append(self._heard)
         self._hand = Hand(self._lock, space.record.lock_id, self._say)
@@ -134,6 +142,8 @@ class Emulation:
     def _introduce(self, bus_address: str) -> None:
         lock_id = self._space.record.lock_id
         self._say("lock", f"{lock_id} is on the air")
+        if self._console is not None:
+            self._say("lock", "has its wire at", str(self._console))
         url = f"http://{_HOST}:{self._http_port}" if self._http_port else ""
         if url:
             self._say("lock", "serves HTTP", url)

@@ -22,6 +22,9 @@ def emulate(
     http: Annotated[
         int | None, typer.Option(min=0, max=65535, help="have the lock serve HTTP at this port here; 0: at a free one")
     ] = None,
+    console: Annotated[
+        Path | None, typer.Option(help="link the lock's wire to this path: mpremote connect PATH, or --port PATH")
+    ] = None,
     count: Annotated[
         int | None, typer.Option(min=1, max=500, help="a fleet: so many locks, case-001 and on (folder: build/fleet)")
     ] = None,
@@ -52,8 +55,9 @@ def emulate(
         from ..fleet.fleet import Fleet
         from ..fleet.play import play
 
-        if lock is not None or provisioning is not None or send is not None or http is not None:
-            raise ToolError("a fleet's locks are made with it: leave out --lock, --provisioning, --send and --http")
+        if any(each is not None for each in (lock, provisioning, send, http, console)):
+            options = "--lock, --provisioning, --send, --http and --console"
+            raise ToolError(f"a fleet's locks are made with it: leave out {options}")
         zone, common = when.posix_zone_text(time_zone), keys.load_public(issuer) if issuer else None
         fleet = Fleet(folder or DEFAULT_FLEET, broker, certificates, zone=zone, issuer=common)
         asyncio.run(play(fleet, count, unlocks_per_minute, phones, as_json=as_json))
@@ -75,4 +79,4 @@ def emulate(
 
     control.check_free(folder)  # before anything in it is changed
     space = workspace.prepare(folder, lock, provisioning, when.posix_zone_text(time_zone))
-    asyncio.run(Emulation(space, as_json=as_json, http_port=http).run())
+    asyncio.run(Emulation(space, as_json=as_json, http_port=http, console=console).run())
