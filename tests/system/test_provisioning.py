@@ -20,7 +20,7 @@ BLOBS = {"configuration", "scenario", "receipts", "lockout", "revocations", "ope
 def provisioning(record: bytes) -> str:
     """A program that provisions the lock if that is not done, as the tool would."""
     steps = journal_call() + blob_calls("mqtt", MQTT) + blob_calls("network", NETWORK) + blob_calls("provision", record)
-    steps += f"while tables.step():\n    pass\nlock.finish({NOW_S * 1000}, 1000)\n"
+    steps += f"while tables.step():\n    pass\nlock.finish({NOW_S * 1000}, 1000)\nlock.restart()\n"
     return (
         "if not identity.lock_id:\n" + "".join(f"    {line}\n" for line in steps.splitlines()) + "show(lock.state())\n"
     )
@@ -190,7 +190,7 @@ async def test_provisioning_again_mends_the_floor_and_hands_nothing_back(tmp_pat
     ledger = image.read("access")
     assert (await answers(tmp_path, "show(lock.state()['floor'])")) == [3_900_000_000]
     program = f"if integer('floor').load() != {NOW_S}:\n"
-    finish = blob_calls("provision", store.provision()) + f"lock.finish({NOW_S * 1000 + 5000}, 1000)\n"
+    finish = blob_calls("provision", store.provision()) + f"lock.finish({NOW_S * 1000 + 5000}, 1000)\nlock.restart()\n"
     program += "".join(f"    {line}\n" for line in finish.splitlines()) + "show(lock.state())\n"
     state = (await answers(tmp_path, "integer = lambda key: Integer('vitrine', key)\n" + program))[-1]
     assert state["floor"] == NOW_S and state["time"][1] == 1 and NOW_S + 5 <= state["time"][0] <= NOW_S + 7

@@ -24,6 +24,7 @@ from .commands import (
     output,
     policy,
     pos,
+    provision,
     schema,
     token,
     unlock,
@@ -43,6 +44,8 @@ app = typer.Typer(
 app.command("keygen")(keygen.keygen)
 app.add_typer(token.app, name="token")
 app.command("emulate")(emulate.emulate)
+app.command("provision")(provision.provision)
+app.command("deprovision")(provision.deprovision)
 app.command("flash")(flash.flash)
 app.command("unlock")(unlock.unlock)
 app.command("collect")(collect.collect)

@@ -169,9 +169,9 @@ class Field:
         self._clock.set_trusted(unix_ms, error_ms)
 
     def finish(self, unix_ms: int, error_ms: int) -> None:
-        """Make whatever is missing yet, then the record, which is the commit, and start again as what it says.
+        """Make whatever is missing yet, then the record, which is the commit.
 
-        In one go: nothing else of the firmware runs in between, which knows the floor and the blobs as they were.
+        `restart` is to follow in the same program: the rest of the firmware knows the floor and the blobs as they were.
         """
         provision = self._provision
         if provision is None or self._blob(_JOURNAL).load() is None:
@@ -198,6 +198,9 @@ class Field:
         for issuer in before.issuers if before else ():
             if issuer.kid not in kids:
                 self._tables.unpin(issuer.public_key)
+
+    def restart(self) -> None:
+        """Start again, as what was made of the lock."""
         self._chip.reset()
 
     def wipe(self, lock_id: str) -> None:

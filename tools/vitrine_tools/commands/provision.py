@@ -1,0 +1,75 @@
+"""`vitrine provision` and `vitrine deprovision`: make a lock one of a site over its cable, and nobody's again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import output
+
+PortOption = Annotated[str, typer.Option(help="the lock's serial port, e.g. /dev/ttyUSB0 or COM5", show_default=False)]
+PassphraseOption = Annotated[
+    Path | None, typer.Option(help="file with the escrow's passphrase (default: VITRINE_ESCROW_PASSPHRASE, or asked)")
+]
+
+
+def provision(
+    port: PortOption,
+    lock: Annotated[str, typer.Option(help="id of the lock, e.g. case-12", show_default=False)],
+    site: Annotated[Path, typer.Option(help="site file: issuers, settings, broker, Wi-Fi")] = Path("site.toml"),
+    keys: Annotated[Path, typer.Option(help="folder of the escrow: the journals' root keys")] = Path("journal-keys"),
+    passphrase_file: PassphraseOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Make the lock at PORT one of a site. May be run again at any time: it does what is missing."""
+    from ..collector import escrow
+    from ..field.provision import STEPS, Provisioner
+    from ..field.report import Report
+    from ..field.site import Site
+
+    plan = Site(site).plan(lock)
+
+    def passphrase() -> bytes:
+        is_new = not keys.is_dir() or not any(keys.glob(f"*{escrow.SUFFIX}"))
+        return escrow.ask_passphrase(passphrase_file, is_new=is_new)
+
+    secret = passphrase()  # before the bar is on the screen
+    with Report(STEPS).shown() as report:
+        done = Provisioner(plan, keys, lambda: secret, report).run(port)
+    if as_json:
+        output.print_json(
+            {
+                "lock": done.lock_id,
+                "board": done.board,
+                "epoch": done.epoch,
+                "key_file": str(done.key_file),
+                "changed": list(done.changed),
+                "seconds": round(done.seconds, 1),
+            }
+        )
+    elif done.changed:
+        output.print_line(f"{done.lock_id} is provisioned ({', '.join(done.changed)}; {done.seconds:.0f} s).")
+        output.print_line(f"The root key of its journal is in {done.key_file}: keep a copy, and the passphrase apart.")
+    else:
+        output.print_line(f"{done.lock_id} is as {site} has it: nothing to do.")
+
+
+def deprovision(
+    port: PortOption,
+    lock: Annotated[str, typer.Option(help="id of the lock, e.g. case-12", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Erase all that made the lock at PORT one of a site: its keys, records and files."""
+    from .. import names
+    from ..field.deprovision import STEPS
+    from ..field.deprovision import deprovision as wipe
+    from ..field.report import Report
+
+    names.check_lock_id(lock)
+    if not yes:
+        typer.confirm(f"Erase {lock}, with all records that no collector has?", abort=True)
+    with Report(STEPS).shown() as report:
+        wipe(port, lock, report)
+    output.print_line(
+        f"{lock} is nobody's lock now. Its records stay where they were collected, its root key in escrow."
+    )
