@@ -1,6 +1,6 @@
-"""The lock's flash chip as a file: partition table, provisioning, a look inside. 4 MiB, sparse, 0xff where erased.
+"""The lock's flash chip as a file: partition table, provisioning, a look inside. 8 MiB, sparse, 0xff where erased.
 
-The layout is that of the lock boards with so much flash: boards/partitions-4MiB.csv.
+The layout is the board's own: boards/unix/partitions-8MiB.csv.
 """
 
 import importlib.util
@@ -14,13 +14,13 @@ from types import ModuleType
 
 from vitrine_tools import ledger
 from vitrine_tools.audit.sealed import Keys
-from vitrine_tools.emulator.places import BOARD, ROOT, interpreter
+from vitrine_tools.emulator.places import BOARD, interpreter
 from vitrine_tools.errors import ProvisionError
 from vitrine_tools.field import partitions
 from vitrine_tools.provisioning import PER_ISSUER, initial_blobs, renewed
 
 SECTOR = partitions.SECTOR
-TABLE = partitions.load(ROOT / "boards" / "partitions-4MiB.csv")
+TABLE = partitions.load(BOARD / "partitions-8MiB.csv")
 FLASH_SIZE = TABLE.flash_size
 # label, type, subtype, address, size
 PARTITIONS = tuple((row.label, row.type, row.subtype, row.offset, row.size) for row in TABLE)
