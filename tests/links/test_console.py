@@ -167,6 +167,12 @@ def test_a_request_of_any_bytes_arrives_however_it_is_cut(request, end, size):
     assert bench.requests == [request] and bench.out == b"<vitrine -_8A\r\n"
 
 
+def test_a_request_behind_what_a_tool_sends_for_a_prompt():
+    bench = Bench()
+    bench.say(b"\r\x03\r\x01\x02")
+    assert bench.say(line(b"1") + b"\r").endswith(b"<vitrine -_8A\r\n") and bench.requests == [b"1"]
+
+
 def test_what_is_no_base64_counts_as_malformed():
     bench = Bench()
     assert bench.say(b">vitrine A\r") == b"<vitrine YmFk\r\n"

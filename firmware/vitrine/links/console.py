@@ -171,7 +171,7 @@ class Console:
                 if len(line) <= LINE_MAX and not self.request(bytes(line)):
                     self._say_closed()
                 break
-            if len(line) <= LINE_MAX:
+            if byte >= 32 and len(line) <= LINE_MAX:  # what tools send to get a prompt is no part of a line
                 line.append(byte)
         return data[taken:]
 
