@@ -35,10 +35,18 @@ class EspRom:
     """
 
     def __init__(
-        self, chip="esp32", mib=4, cut_after=None, is_deaf=False, worn=None, is_encrypting=False, is_signing=False
+        self,
+        chip="esp32",
+        mib=4,
+        cut_after=None,
+        is_deaf=False,
+        worn=None,
+        is_encrypting=False,
+        is_signing=False,
+        flash=None,
     ):
         self.number, spi, usr2, word0, crypt, boot = _CHIPS[chip]
-        self.flash = bytearray(b"\xa5" * (mib << 20))  # of another life: nothing is blank by itself
+        self.flash = flash or bytearray(b"\xa5" * (mib << 20))  # of another life: nothing is blank by itself
         self.received = 0
         self.begun = []  # (offset, size) of each write
         self._spi, self._usr2, self._word0 = spi, spi + usr2, spi + word0

@@ -24,6 +24,7 @@ _MIB: Final = 1024 * 1024
 _SIZE: Final = re.compile(r"^Detected flash size: (\d+)MB$", re.MULTILINE)
 _WORD: Final = re.compile(r"^0x[0-9a-f]+ = (0x[0-9a-f]+)$", re.MULTILINE)
 _PERCENT: Final = re.compile(r"^Writing at .* ([0-9.]+)% ")
+_BEGINS: Final = "Flash will be erased from"
 _VERIFIED: Final = "Hash of data verified."
 # eFuse words as the chip reads them: (address, mask) of the encryption counter, which is on when it is odd, and of the
 # bits of secure boot
@@ -80,8 +81,11 @@ class Esptool:
         on_progress(part, percent) is called on the way, and with 100 when a part is verified. FlashError.
         """
         waiting = list(parts)
+        has_begun = False
 
         def heard(line: str) -> None:
+            nonlocal has_begun
+            has_begun = has_begun or line.startswith(_BEGINS)
             percent = _PERCENT.match(line)
             if percent and waiting:
                 on_progress(waiting[0], min(float(percent[1]), 99.0))
@@ -91,8 +95,11 @@ class Esptool:
         try:
             self._run(self.write_command(parts, folder), heard)
         except FlashError as error:
-            name = waiting[0].name if waiting else "the end"
-            raise FlashError(f"{error}; it happened at {name}: the board is half written, run this again") from None
+            if not has_begun or not waiting:
+                raise
+            raise FlashError(
+                f"{error}; it was at {waiting[0].name}: the board is half written, run this again"
+            ) from None
         if waiting:
             raise FlashError(f"esptool ended well without having verified {waiting[0].name}: run this again")
 

@@ -115,6 +115,8 @@ def split(data: bytes, chip: Chip) -> tuple[Image, Image]:
     if data[:base] == b"\xff" * base:
         data = data[base:]
     bootloader = parse_first(data)
+    if bootloader.chip != chip:
+        raise ImageError(f"the image is for an {bootloader.chip.title}, and the board has an {chip.title}")
     offset, size = _application_place(data[TABLE_OFFSET - base :][:TABLE_SIZE])
     if not base < offset < base + len(data):
         raise ImageError("the merged image is cut short: its application is not in it")
