@@ -7,6 +7,7 @@ Prints one line for each trouble and exits with 1, or one line in all and exits 
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from vitrine_tools.field import boards
 from vitrine_tools.field.boards import Board, BoardError
+from vitrine_tools.field.partitions import SECURE_TABLE_OFFSET
 
 STRIKE = Path(__file__).resolve().parents[2] / "firmware" / "vitrine" / "drivers" / "strike.py"
 FILES = ("README.md", "board.json", "manifest.py", "mpconfigboard.h", "sdkconfig.board")
@@ -39,7 +41,9 @@ SECURE = {
     "CONFIG_SECURE_FLASH_ENC_ENABLED": "y",
     "CONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE": "y",
     "CONFIG_NVS_ENCRYPTION": "y",
+    "CONFIG_SECURE_DISABLE_ROM_DL_MODE": "y",
     "CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK": "y",
+    "CONFIG_PARTITION_TABLE_OFFSET": hex(SECURE_TABLE_OFFSET),
 }
 SHARED, PRODUCTION = "sdkconfig.lock", "sdkconfig.secure"
 _OPTION = re.compile(r"(CONFIG_[A-Z0-9_]+)=(y|n|\"[^\"]*\"|-?[0-9]+|0x[0-9a-f]+)")
@@ -90,6 +94,17 @@ def _board_troubles(board: Board, root: Path) -> Iterator[str]:
         yield f"{MODULE} is not what pins.csv says: run tools/checks/boards.py --write"
     if strike_words() > board.chip.rmt_words:
         yield f"the strike's longest train does not fit into a channel of {board.chip.rmt_words} words"
+    if "mpconfigboard.h" not in missing:
+        for wanted in (f'MICROPY_HW_BOARD_NAME +"{board.name}"', f'MICROPY_HW_MCU_NAME +"{board.chip.title}"'):
+            if not re.search(f"^#define {wanted}$", (folder / "mpconfigboard.h").read_text(), re.MULTILINE):
+                yield f"mpconfigboard.h has no {wanted.replace(' +', ' ')}"
+    if "board.json" not in missing:
+        try:
+            mcu = json.loads((folder / "board.json").read_text())["mcu"]
+        except (ValueError, TypeError, KeyError):
+            mcu = None
+        if mcu != board.chip.name:
+            yield f"board.json is not of mcu {board.chip.name}"
     if "README.md" not in missing:
         rows = set(re.findall(r"^\| ([A-Z]+) \| ([0-9]+) \|", (folder / "README.md").read_text(), re.MULTILINE))
         wanted = {(name, str(gpio)) for name, gpio in board.pins.items()}

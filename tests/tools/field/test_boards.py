@@ -1,8 +1,6 @@
 """The lock boards' pins, names and modules, and the check that holds them."""
 
 import ast
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -56,7 +54,7 @@ def test_the_emulated_board_is_one_with_an_esp32():
 
 
 def test_manifests_name_boards_as_boards_name_themselves():
-    assert boards.VENDOR_ID == manifest.vendor_id()
+    assert manifest.vendor_id() == boards.VENDOR_ID
     ids = {boards.class_id(name) for name in (*NAMES, boards.EMULATED)}
     assert ids == {manifest.class_id(name) for name in (*NAMES, boards.EMULATED)}
     assert len(ids) == 4

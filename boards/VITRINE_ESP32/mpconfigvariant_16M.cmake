@@ -1,0 +1,1 @@
+# Its name says all: ../vitrine.cmake reads it.
