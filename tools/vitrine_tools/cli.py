@@ -26,6 +26,7 @@ from .commands import (
     pos,
     provision,
     schema,
+    service,
     token,
     unlock,
     update,
@@ -53,6 +54,7 @@ app.add_typer(command.app, name="command")
 app.add_typer(update.app, name="update")
 app.command("pos")(pos.pos)
 app.add_typer(audit.app, name="audit")
+app.add_typer(service.app, name="service")
 app.add_typer(config.app, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(homeassistant.app, name="homeassistant")

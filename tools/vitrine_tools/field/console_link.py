@@ -78,6 +78,14 @@ class Wire:
             noise += len(data)
             self._rest = line[-_LINE_MAX:] + data
 
+    def hear(self, limit_s: float, until: bytes | None = None) -> bytes:
+        """Return what comes within `limit_s`, or up to where `until` has come."""
+        heard, self._rest = self._rest, b""
+        end_s = time.monotonic() + limit_s
+        while time.monotonic() < end_s and len(heard) < _NOISE_MAX and (until is None or until not in heard):
+            heard += self._read()
+        return heard
+
     def write(self, data: bytes) -> None:
         """Send bytes as they are; LinkError if they do not go."""
         try:
