@@ -138,6 +138,16 @@ def test_a_closed_console_says_so_once_a_second_and_nothing_else():
     assert bench.say(b"x\n") == b""
     bench.now_ms += 1
     assert bench.say(b"x") == b"" and bench.say(b"\n") == BANNER
+    bench.say(b"\n")
+    assert bench.console.tend(), "it will be said again, for a tool that throws away what came before its question"
+    before = len(bench.out)
+    assert not bench.wait(1_000) and bench.out[before:] == BANNER
+    bench.say(b"\n")
+    bench.serve()
+    before = len(bench.out)
+    bench.wait(1_000)
+    bench.service = None
+    assert bench.out[before:] == b"" and not bench.wait(1_000), "open meanwhile"
     bench.now_ms += 2**29 + 5_000  # six days
     assert bench.say(b"\n") == BANNER
     assert bench.sessions == [] and bench.channels == []

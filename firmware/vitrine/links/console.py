@@ -53,6 +53,7 @@ class Console:
         self._line = bytearray()
         self._was_cr = False
         self._said_ms: "int | None" = None
+        self._has_to_say = False  # that it is closed, when a second has passed
         self._channel: "Channel | None" = None
         self._since_ms = self._asked_ms = 0
         self._repl: "Any" = None
@@ -135,7 +136,10 @@ class Console:
             age_ms(now_ms, self._asked_ms) >= _IDLE_MS or age_ms(now_ms, self._since_ms) >= _TOTAL_MS
         ):
             self._hang_up()
-        return (self._is_open() and bool(self._lock_id)) or self._channel is not None
+        is_open = self._is_open()
+        if self._has_to_say and not is_open:
+            self._say_closed()
+        return (is_open and bool(self._lock_id)) or self._channel is not None or self._has_to_say
 
     def request(self, line: bytes) -> bool:
         """Answer `line` if it is a request of SPEC.md section 18; return whether it is one."""
@@ -177,7 +181,10 @@ class Console:
 
     def _say_closed(self) -> None:
         now_ms = self._clock.ticks_ms()
-        if self._said_ms is None or not 0 <= self._clock.ticks_diff(now_ms, self._said_ms) < _BANNER_MS:
+        self._has_to_say = (
+            self._said_ms is not None and 0 <= self._clock.ticks_diff(now_ms, self._said_ms) < _BANNER_MS
+        )
+        if not self._has_to_say:
             self._said_ms = now_ms
             self._write(b"Vitrine " + self._lock_id.encode() + b": service is closed\r\n")
 
@@ -187,6 +194,8 @@ class Console:
             return True
         service = self._dispatch.service
         is_open = service is not None and service.is_open()
+        if is_open:
+            self._has_to_say = False
         if not is_open or service.number != self._number:
             self._repl = None
             self._number = service.number if is_open else 0

@@ -333,6 +333,13 @@ class EmulatedBoard:
         answer = await self._ask("flash_count")
         return {"programmed": answer["programmed"], "erased": answer["erased"]}
 
+    async def loop_gap_ms(self) -> float:
+        """The longest time in which the firmware gave no task its turn, since it was asked before; in real time only.
+
+        The first call begins to measure.
+        """
+        return (await self._ask("gap"))["worst_us"] / 1000
+
     async def _ask(self, kind: str) -> dict:
         if not self.firmware.is_running:
             raise EmulatorError(f"the firmware of {self.name} does not run\n{self.last_words()}")
