@@ -267,6 +267,7 @@ MISTAKES = [
     ("emulate junk", "cannot make the folder junk"),
     ("emulate emu --send open", "no emulator runs in emu"),
     ("emulate emu --send explode", "not one of"),
+    ("emulate emu --bare", "--bare goes with --console"),
 ]
 
 

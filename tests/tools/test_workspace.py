@@ -8,6 +8,7 @@ import pytest
 
 from vitrine_tools import keys, provisioning, tokens, verify, workspace
 from vitrine_tools.errors import ToolError
+from vitrine_tools.field.site import Site
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.protocol import Reason
 from vitrine_tools.provisioning import Issuer, Provision
@@ -103,3 +104,19 @@ def test_a_common_issuer_is_trusted_beside_the_folders_own(tmp_path):
     with pytest.raises(ToolError, match="does not trust the key"):
         workspace.prepare(tmp_path / "one", "case-1", None, "UTC0", PrivateKey.generate().public)
     assert len(workspace.prepare(tmp_path / "two", None, None, "UTC0", None).record.issuers) == 1
+
+
+def test_a_bare_board_gets_a_site_file_in_place_of_a_record(tmp_path):
+    space = workspace.prepare(tmp_path / "bare", None, None, "UTC0", is_bare=True)
+    assert not space.is_new_record and not (space.folder / "provision.cbor").exists()
+    plan = Site(space.site).plan("case-12")
+    assert plan.provision.issuers[0].public_key == space.record.issuers[0].public_key
+    assert set(plan.provision.issuers[0].scopes) == {"unlock", "hold", "courier", "service", "update", "admin"}
+    assert verdict(space) == Reason.Granted
+
+
+def test_a_lock_is_not_taken_for_a_bare_board(tmp_path):
+    space = workspace.prepare(tmp_path / "lock", None, None, "UTC0")
+    space.flash.write_bytes(b"")
+    with pytest.raises(ToolError, match="without --bare"):
+        workspace.prepare(tmp_path / "lock", None, None, "UTC0", is_bare=True)

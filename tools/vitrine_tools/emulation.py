@@ -144,6 +144,9 @@ class Emulation:
         self._say("lock", f"{lock_id} is on the air")
         if self._console is not None:
             self._say("lock", "has its wire at", str(self._console))
+        if self._space.is_bare and not self._as_json:
+            words = f"{sys.argv[0]} provision --port {self._console} --lock {lock_id} --site {self._space.site}"
+            self._print(f"\nMake a bare board a lock from a second terminal:\n  {words} --keys {self._space.escrow}\n")
         url = f"http://{_HOST}:{self._http_port}" if self._http_port else ""
         if url:
             self._say("lock", "serves HTTP", url)

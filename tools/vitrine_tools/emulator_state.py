@@ -10,6 +10,7 @@ from . import control
 from .errors import ToolError
 
 DEFAULT_FOLDER: Final = Path("build/emulator")
+DEFAULT_BARE: Final = Path("build/bare")
 DEFAULT_FLEET: Final = Path("build/fleet")
 _FILE = "emulator.json"
 
@@ -51,7 +52,7 @@ class EmulatorState:
 
         Without a folder, one of another lock is returned where there is none of this.
         """
-        places = [folder, folder / lock_id] if folder else [DEFAULT_FOLDER, DEFAULT_FLEET / lock_id]
+        places = [folder, folder / lock_id] if folder else [DEFAULT_FOLDER, DEFAULT_BARE, DEFAULT_FLEET / lock_id]
         states = [state for place in places if (state := cls.load(place)) is not None]
         state = next((each for each in states if each.lock_id == lock_id), states[0] if states else None)
         if state is None and folder is not None:

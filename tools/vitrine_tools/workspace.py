@@ -1,6 +1,7 @@
 """The folder of an emulated lock: its keys, its provisioning record, a token for a phone, its flash.
 
-Made on the first start, so that a newcomer has something to unlock; found again on the next.
+Made on the first start, so that a newcomer has something to unlock; found again on the next. Of a bare board: a site
+file in place of the record, so that it can be provisioned as a real one.
 """
 
 import secrets
@@ -17,16 +18,34 @@ DEFAULT_LOCK_ID: Final = "case-12"
 GROUP: Final = "group:demo"
 TOKEN_S: Final = 86_400
 _SCOPES: Final = ("unlock", "hold", "courier")
+_RIGHTS: Final = (*_SCOPES, "service", "update", "admin")  # of the issuer, so that it can sign whatever is tried out
 _ISSUER = "issuer.pem"
+_SITE = """\
+# Whom the locks of this site trust; what else there may be: `vitrine provision --help`
+zone = "{zone}"
+
+[[issuers]]
+name = "emulator"
+key = "issuer.pub.pem"
+scopes = [{scopes}]
+audiences = ["{{lock}}"]
+max_lifetime = "24h"
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What is in the folder. `is_new_record`: the flash does not hold it yet."""
+    """What is in the folder. `is_new_record`: the flash does not hold it yet. `is_bare`: nor is it to be put there."""
 
     folder: Path
     record: provisioning.Provision
     is_new_record: bool
+    is_bare: bool = False
+
+    @property
+    def site(self) -> Path:
+        """Of a bare board: what `vitrine provision` makes of it."""
+        return self.folder / "site.toml"
 
     @property
     def flash(self) -> Path:
@@ -79,11 +98,18 @@ class Workspace:
 
 
 def prepare(
-    folder: Path, lock_id: str | None, own_record: Path | None, zone: str, common: keys.PublicKey | None = None
+    folder: Path,
+    lock_id: str | None,
+    own_record: Path | None,
+    zone: str,
+    common: keys.PublicKey | None = None,
+    *,
+    is_bare: bool = False,
 ) -> Workspace:
     """Make or find the folder's content and issue a fresh token; ToolError if it does not fit what is asked for.
 
-    common: one more issuer that the lock trusts as much as the folder's own.
+    common: one more issuer that the lock trusts as much as the folder's own. is_bare: the board gets no record; that
+    of the workspace only says what its lock is to be.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,9 +131,15 @@ def prepare(
         raise ToolError(f"{folder} holds a lock that does not trust the key {common.kid.hex()}: give another folder")
     if lock_id not in (None, record.lock_id):
         raise ToolError(f"{folder} holds the lock {record.lock_id}: give another folder for {lock_id}")
-    if data != stored:
+    has_flash = (folder / "flash.bin").exists()
+    if is_bare and has_flash and stored:
+        raise ToolError(f"{folder} holds a lock that was started without --bare: give another folder")
+    if data != stored and not is_bare:
         keys.write_new(path, data, mode=0o644, is_forced=True)
-    workspace = Workspace(folder, record, data != stored or not (folder / "flash.bin").exists())
+    workspace = Workspace(folder, record, not is_bare and (data != stored or not has_flash), is_bare)
+    if is_bare and not workspace.site.exists():
+        scopes = ", ".join(f'"{scope}"' for scope in _RIGHTS)
+        keys.write_new(workspace.site, _SITE.format(zone=zone, scopes=scopes).encode(), mode=0o644)
     workspace.renew_token()
     return workspace
 
@@ -132,7 +164,7 @@ def _new_record(lock_id: str, own: keys.PublicKey, zone: str, common: keys.Publi
             provisioning.Issuer(
                 public_key=public,
                 name=name,
-                scopes=(*_SCOPES, "admin"),  # so that it can sign commands
+                scopes=_RIGHTS,
                 audiences=(lock_id, GROUP),
                 max_lifetime_s=TOKEN_S,
             )

@@ -25,6 +25,9 @@ def emulate(
     console: Annotated[
         Path | None, typer.Option(help="link the lock's wire to this path: mpremote connect PATH, or --port PATH")
     ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="a board as it comes, to be provisioned over its wire (with --console)")
+    ] = False,
     count: Annotated[
         int | None, typer.Option(min=1, max=500, help="a fleet: so many locks, case-001 and on (folder: build/fleet)")
     ] = None,
@@ -45,7 +48,7 @@ def emulate(
     """Run an emulated lock until you quit; open it with `vitrine unlock` from a second terminal."""
     import json
 
-    from ..emulator_state import DEFAULT_FLEET, DEFAULT_FOLDER
+    from ..emulator_state import DEFAULT_BARE, DEFAULT_FLEET, DEFAULT_FOLDER
     from ..errors import ToolError
 
     if count is not None:
@@ -55,8 +58,8 @@ def emulate(
         from ..fleet.fleet import Fleet
         from ..fleet.play import play
 
-        if any(each is not None for each in (lock, provisioning, send, http, console)):
-            options = "--lock, --provisioning, --send, --http and --console"
+        if bare or any(each is not None for each in (lock, provisioning, send, http, console)):
+            options = "--lock, --provisioning, --send, --http, --console and --bare"
             raise ToolError(f"a fleet's locks are made with it: leave out {options}")
         zone, common = when.posix_zone_text(time_zone), keys.load_public(issuer) if issuer else None
         fleet = Fleet(folder or DEFAULT_FLEET, broker, certificates, zone=zone, issuer=common)
@@ -64,7 +67,9 @@ def emulate(
         return
     if issuer is not None:
         raise ToolError("--issuer is for a fleet, with --count; --provisioning says whom one lock trusts")
-    folder = folder or DEFAULT_FOLDER
+    if bare and (provisioning is not None or console is None):
+        raise ToolError("--bare goes with --console PATH, where it is provisioned, and without --provisioning")
+    folder = folder or (DEFAULT_BARE if bare else DEFAULT_FOLDER)
     if send is not None:
         from .. import control
         from ..hand import status_text
@@ -78,5 +83,5 @@ def emulate(
     from ..emulation import Emulation
 
     control.check_free(folder)  # before anything in it is changed
-    space = workspace.prepare(folder, lock, provisioning, when.posix_zone_text(time_zone))
+    space = workspace.prepare(folder, lock, provisioning, when.posix_zone_text(time_zone), is_bare=bare)
     asyncio.run(Emulation(space, as_json=as_json, http_port=http, console=console).run())
