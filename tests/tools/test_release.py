@@ -238,7 +238,7 @@ vfs.VfsLfs2.mkfs(ram)
 vfs.mount(ram, '/f')
 os.mkdir('/f/slots')
 os.mkdir('/f/keys')
-new = open(%r, 'rb').read()
+new = bytes(%d)
 for name in ('a', 'b'):
     with open('/f/slots/' + name, 'wb') as f:
         f.write(new)
@@ -250,17 +250,16 @@ print(s[3] * s[0])
 """
 
 
-@pytest.mark.parametrize("architecture", ["xtensawin", "rv32imc"])
-def test_two_bundles_and_the_tables_of_all_issuers_fit_the_smallest_file_system(two, architecture):
-    """Of 4 MiB of flash (boards/partitions-4MiB.csv); littlefs needs spare blocks to replace a file."""
-    rows = (line.split(",") for line in (ROOT / "boards" / "partitions-4MiB.csv").read_text().splitlines())
+@pytest.mark.parametrize("mib", [8, 16])
+def test_two_of_the_largest_bundles_and_the_tables_of_all_issuers_fit_a_locks_file_system(mib):
+    """On littlefs itself. A flash of 4 MiB has no room for two of today's: it is updated by whole images."""
+    rows = (line.split(",") for line in (ROOT / "boards" / f"partitions-{mib}MiB.csv").read_text().splitlines())
     size = next(int(row[4], 0) for row in rows if row[0] == "vfs")
-    path = two[0] / "build" / "release" / version() / f"vitrine-{version()}-{architecture}.bundle"
     done = subprocess.run(
-        [interpreter(), "-X", "heapsize=4M", "-c", PROGRAM % (size, str(path))],
+        [interpreter(), "-X", "heapsize=24M", "-c", PROGRAM % (size, bundle.SIZE_MAX)],
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 16 * 1024
+    assert int(done.stdout) >= 64 * 1024
