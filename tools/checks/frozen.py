@@ -102,9 +102,13 @@ def package_json(frozen: Manifest, common: Manifest) -> str:
     return f'{{\n  "version": {json.dumps(version[1])},\n  "urls": [\n{rows}\n  ],\n  "deps": []\n}}\n'
 
 
-def compile_package(name: str) -> Path:
-    """Compile the package for the board of this name; return the path of its package.json. Raises ToolError."""
+def compile_package(name: str, architecture: str | None = None) -> Path:
+    """Compile the package for the board of this name; return the path of its package.json. Raises ToolError.
+
+    architecture: for an interpreter that is not the board's own (tests).
+    """
     board = boards.load(name)
+    architecture = architecture or board.chip.architecture
     sources: dict[str, Path] = {"board.py": board.folder / "modules" / "board.py"}
     for manifest in (Manifest(FIRMWARE / "manifest.py"), Manifest(COMMON)):
         sources |= manifest.files
@@ -116,7 +120,7 @@ def compile_package(name: str) -> Path:
             raise ToolError(f"{source.name} is not there: `make deps` fetches {path.partition('/')[0]}")
         compiled = target / path
         compiled.parent.mkdir(parents=True, exist_ok=True)
-        command = [MPY_CROSS, f"-march={board.chip.architecture}", *OPTIONS, "-s", source.stem, "-o", compiled, source]
+        command = [MPY_CROSS, f"-march={architecture}", *OPTIONS, "-s", source.stem, "-o", compiled, source]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ToolError(f"{path}: {done.stderr.strip() or done.stdout.strip()}")
