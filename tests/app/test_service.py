@@ -5,13 +5,27 @@ from hashlib import sha256
 from support.session_lab import Lab, case
 from vitrine.access import reasons
 
-HELLO, PRESENT, ACT, DOCTOR = 0, 1, 2, 8
+HELLO, PRESENT, ACT, COURIER, DOCTOR = 0, 1, 2, 5, 8
 OK, REFUSED, MALFORMED = 0, 1, 3
 LOCK, UNLOCK, SERVICE, TEST = 0, 1, 130, 131
 BLE, HTTP, CONSOLE = 1, 2, 4
 OPERATION, REFUSAL, SERVED = 2, 3, 136
 COUNT, DETAIL, LINK, DIGEST, SUB, KID, CTI = 14, 15, 18, 31, 7, 13, 8
 MINUTE_MS = 60_000
+
+
+class Outbox:
+    """Stands for audit.outbox: notes from where a batch was asked for, and whether it was a pull."""
+
+    def __init__(self):
+        self.asked = []
+
+    def batch(self, start, limit, is_pull):
+        self.asked.append((start, is_pull))
+        return b"batch", 7
+
+    def acknowledgement(self):
+        return b"kept"
 
 
 def lab_of(is_same_nonce=True):
@@ -212,8 +226,23 @@ def test_who_is_a_stranger_learns_nothing_from_the_doctor():
         prepare(channel)
         assert lab.ask(channel, DOCTOR, {1: bytes(16), 2: 0}) == (REFUSED, None)
     # what one connection may, another may not
-    assert act(lab, "service", SERVICE)[0] == OK
-    assert lab.ask(lab.channel(b"", CONSOLE), DOCTOR, {1: bytes(16), 2: 0}) == (REFUSED, None)
+    assert act(lab, "service", SERVICE, BLE)[0] == OK
+    for link in (BLE, HTTP, CONSOLE):
+        assert lab.ask(lab.channel(b"", link), DOCTOR, {1: bytes(16), 2: 0}) == (REFUSED, None)
+        assert lab.ask(lab.channel(b"", link), COURIER, {3: 0}) == (REFUSED, None)
+
+
+def test_the_wire_of_an_open_console_needs_no_act_of_its_own():
+    lab = lab_of()
+    lab.events.outbox = Outbox()
+    service = served(lab)
+    for link, status in ((CONSOLE, OK), (BLE, REFUSED), (HTTP, REFUSED)):
+        assert lab.ask(lab.channel(b"", link), DOCTOR, {1: bytes(16), 2: 400})[0] == status
+        assert lab.ask(lab.channel(b"", link), COURIER, {3: 5})[0] == status
+    assert lab.events.outbox.asked == [(5, True)]
+    assert lab.ask(lab.channel(b"", CONSOLE), COURIER, {1: None})[1] == {1: b"batch", 2: b"kept"}
+    service.end("closed")
+    assert lab.ask(lab.channel(b"", CONSOLE), COURIER, {3: 5}) == (REFUSED, None)
 
 
 def test_what_is_no_request_for_the_doctor():

@@ -102,6 +102,19 @@ def test_a_start_out_of_range_is_the_acknowledged_count():
         assert opened(box.batch(start)[0], 7)[3] == 3
 
 
+def test_a_pull_begins_wherever_it_is_told_and_releases_nothing():
+    journal, box = filled(7)
+    journal.release(3, tag(3))
+    for start in (0, 2, 3, 7):
+        data, end = box.batch(start, 4096, True)
+        fields = opened(data, 7)
+        assert fields[3:5] == [start, 7] and end == 7
+        assert [each[0] for each in fields[7]] == list(range(start, 7))
+    for start in (8, -1, None):
+        assert opened(box.batch(start, 4096, True)[0], 7)[3] == 3
+    assert journal.acknowledged == 3
+
+
 def test_an_acknowledgement_releases_and_stays():
     journal, box = filled(20)
     assert box.acknowledge(acknowledgement(12, tag(12))) == RELEASED

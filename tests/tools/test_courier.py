@@ -190,9 +190,22 @@ async def test_without_the_scope_nothing_is_handed_over(lock, tmp_path):
     phone = lock.phone()
     await phone.hello()
     assert await phone.ask(Op.COURIER, {1: None}) == (Status.REFUSED, None)
+    assert await phone.ask(Op.COURIER, {3: 0}) == (Status.REFUSED, None)
 
 
-@pytest.mark.parametrize("body", [None, {}, {1: None, 2: b""}, {1: "x"}, {1: True}, {2: 5}, {3: 1}, [1], {1: {}}])
+async def test_a_courier_does_not_pull(lock, tmp_path):
+    phone = lock.phone()
+    nonce = (await phone.hello()).nonce
+    token = lock.token()
+    await phone.present(token)
+    await phone.act(protocol.Action.COURIER, token=token, holder=HOLDER, nonce=nonce)
+    assert (await phone.ask(Op.COURIER, {1: None}))[0] == Status.OK
+    assert await phone.ask(Op.COURIER, {3: 0}) == (Status.REFUSED, None)
+
+
+@pytest.mark.parametrize(
+    "body", [None, {}, {1: None, 2: b""}, {1: "x"}, {1: True}, {2: 5}, {3: None}, {3: True}, {4: 1}, [1], {1: {}}]
+)
 async def test_a_request_of_another_form_is_malformed(lock, body):
     phone = lock.phone()
     assert (await phone.ask(Op.COURIER, body))[0] == Status.MALFORMED

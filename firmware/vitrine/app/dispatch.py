@@ -309,6 +309,10 @@ class Channel:
     def _may_test(self) -> bool:
         return self._link == _CONSOLE and self._dispatch.is_in_service()
 
+    def _is_serving(self) -> bool:
+        """Whether the peer may see what only a technician sees; whoever has the open console's wire may."""
+        return self._is_served or self._may_test()
+
     def _serve(self, decision) -> bool:
         """Let the holder ask how the lock is, and over the console run programs; return whether that is on record."""
         shared = self._dispatch
@@ -338,7 +342,7 @@ class Channel:
         challenge, start = body.get(1), body.get(2)
         if type(challenge) is not bytes or len(challenge) != _CHALLENGE_SIZE or type(start) is not int or start < 0:
             raise Malformed
-        if not self._is_served:
+        if not self._is_serving():
             self._refused += 1
             return _REFUSED, None
         if start == 0:
@@ -413,13 +417,15 @@ class Channel:
                 return _OK, None
             self._refused += 1
             return _REFUSED, None
-        start = body.get(1, False)
-        if start is not None and type(start) is not int:
+        is_pull = 3 in body
+        start = body.get(3 if is_pull else 1, False)
+        if (start is not None or is_pull) and type(start) is not int:
             raise Malformed
-        if outbox is None or not self._is_courier:
+        may = self._is_serving() or (self._is_courier and not is_pull)
+        if outbox is None or not may:
             self._refused += 1
             return _REFUSED, None
-        answer = {1: outbox.batch(start, _COURIER_BATCH_MAX)[0]}
+        answer = {1: outbox.batch(start, _COURIER_BATCH_MAX, is_pull)[0]}
         kept = outbox.acknowledgement() if start is None else None
         if kept is not None:
             answer[2] = kept

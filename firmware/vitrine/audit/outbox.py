@@ -52,16 +52,18 @@ class Outbox:
         """The collector has all that there is below this number."""
         return self._journal.acknowledged
 
-    def batch(self, start: "int | None" = None, limit: int = _MAX_BATCH) -> "tuple[bytes, int]":
+    def batch(self, start: "int | None" = None, limit: int = _MAX_BATCH, is_pull: bool = False) -> "tuple[bytes, int]":
         """Return (batch, start of the next batch): the records from `start` on that fit into `limit` bytes.
 
-        Without `start`: from the acknowledged count. When the next start is the journal's count there is no more; a
-        batch from there is a heartbeat. Raises ValueError for a limit under MIN_BATCH.
+        Without `start`: from the acknowledged count; so it is below that, but for a pull, which has what is still in
+        the flash. When the next start is the journal's count there is no more; a batch from there is a heartbeat.
+        Raises ValueError for a limit under MIN_BATCH.
         """
         if limit < MIN_BATCH:
             raise ValueError("batch limit")
         journal = self._journal
-        if start is None or not journal.acknowledged <= start <= journal.count:
+        least = 0 if is_pull else journal.acknowledged
+        if start is None or not least <= start <= journal.count:
             start = journal.acknowledged
         end = journal.count
         room = min(limit, _MAX_BATCH) - _AROUND

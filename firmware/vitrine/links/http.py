@@ -38,7 +38,7 @@ _SWEEP_MS = const(200)
 
 # By op (SPEC.md section 3): the last part of the path; names for the keys of a JSON request and of its answer, from 1.
 _PATHS = ("hello", "present", "act", "status", "identify", "courier", "command", "fresh", "doctor")
-_FIELDS = ("", "token", "action uv proof", "", "", "from acknowledgement", "command", "", "challenge offset")
+_FIELDS = ("", "token", "action uv proof", "", "", "from acknowledgement pull", "command", "", "challenge offset")
 _ANSWERS = (
     "lock version nonce time audit",
     "hash",

@@ -68,6 +68,7 @@ _REQUESTS: Final[dict[Op, Schema]] = {
     Op.COURIER: either(
         record({1: either(NULL, _INTEGER, title="from: sequence number")}),
         record({2: content(0, protocol.MAX_REQUEST, "acknowledgement", "acknowledgement")}),
+        record({3: {"title": "pull from: sequence number", **_INTEGER}}),
     ),
     Op.COMMAND: content(0, protocol.MAX_REQUEST, "command", "command"),
     Op.DOCTOR: record({1: blob(16, title="challenge"), 2: whole(0, U64, "from: offset")}),

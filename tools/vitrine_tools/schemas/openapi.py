@@ -209,6 +209,7 @@ _FIELD_SCHEMAS: Final[dict[str, Schema]] = {
     "uv": {"type": "boolean", "title": "whether the phone has verified its user"},
     "proof": _bytes(None, "a COSE_Sign1 of the holder with a detached payload", 96),
     "from": {"type": ["integer", "null"], "minimum": 0, "title": "first record wanted; null: where the lock stands"},
+    "pull": _COUNT | {"title": "first record wanted of all that the lock still has; in service"},
     "challenge": _bytes(16, "comes back in the report"),
     "offset": _COUNT | {"title": "where the piece begins; 0 makes a new report"},
     "piece": _bytes(None, "of the report", 400),
