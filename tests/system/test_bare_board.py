@@ -5,7 +5,10 @@ import json
 import os
 import sys
 
+import pytest
+
 from vitrine_tools import keys, names
+from vitrine_tools.ble.private_bus import PrivateBus
 from vitrine_tools.emulator_state import EmulatorState
 
 VITRINE = [sys.executable, "-c", "from vitrine_tools.cli import main; main()"]
@@ -60,6 +63,7 @@ class Emulator:
         await self._process.communicate()
 
 
+@pytest.mark.skipif(not PrivateBus.is_available(), reason="dbus-daemon is not installed (Debian: dbus)")
 async def test_a_bare_board_is_provisioned_opened_serviced_and_wiped(tmp_path):
     wire, own = ("--port", "wire"), ("--key", "build/bare/issuer.pem")
     escrow = ("--keys", "build/bare/escrow")
