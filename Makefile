@@ -87,6 +87,12 @@ typecheck: $(VENV)/.lint ## basedpyright: firmware against the ESP32 stubs, tool
 layers: $(VENV)/.base ## who may import whom (firmware/README.md)
 	@$(BIN)/python tools/checks/layers.py
 
+boards: $(VENV)/.base ## the boards' pins and partition tables, and what images freeze
+	@$(BIN)/python tools/checks/boards.py
+
+release: $(VENV)/.test ## bundles, SBOMs, sizes and sums of this version in build/release; with KEY=issuer.pem signed manifests
+	@$(BIN)/python tools/release/build.py $(if $(KEY),--key $(KEY))
+
 settings: $(VENV)/.base ## write the tables of the settings from their schema: the lock's and SPEC.md's
 	@$(BIN)/python tools/codegen/settings.py
 
