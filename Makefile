@@ -11,7 +11,7 @@ MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
 WORKERS ?= 2
 COVERED := crypto codec access door
 
-.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 bench powercut mpy release homeassistant-check clean
+.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 boards bench powercut mpy release homeassistant-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -90,9 +90,6 @@ layers: $(VENV)/.base ## who may import whom (firmware/README.md)
 boards: $(VENV)/.base ## the boards' pins and partition tables, and what images freeze
 	@$(BIN)/python tools/checks/boards.py
 
-release: $(VENV)/.test ## bundles, SBOMs, sizes and sums of this version in build/release; with KEY=issuer.pem signed manifests
-	@$(BIN)/python tools/release/build.py $(if $(KEY),--key $(KEY))
-
 settings: $(VENV)/.base ## write the tables of the settings from their schema: the lock's and SPEC.md's
 	@$(BIN)/python tools/codegen/settings.py
 
@@ -116,8 +113,8 @@ homeassistant-check: $(VENV)/.base ## our discovery messages by Home Assistant's
 powercut: $(VENV)/.test ## cut the power at every flash operation of the scripted lives of journal and ledger, and within each (25 minutes)
 	@$(BIN)/python tests/powercut/run.py --jobs $(WORKERS)
 
-release: $(VENV)/.release ## bundles, .mpy sets, SBOMs, sizes and sums of this version, reproducibly, in build/release
-	@$(BIN)/python tools/release/build.py
+release: $(VENV)/.release ## bundles, .mpy sets, SBOMs, sizes and sums of this version, reproducibly; KEY=issuer.pem signs them
+	@$(BIN)/python tools/release/build.py $(if $(KEY),--key $(KEY))
 
 bench: $(VENV)/.test ## all figures; JSON in build/bench.json
 	@$(BIN)/python tools/bench/run.py
