@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from support.paths import ROOT
-from vitrine_tools import __version__, bundle, deps
+from vitrine_tools import __version__, bundle, deps, keys
 from vitrine_tools.emulator.places import interpreter
+from vitrine_tools.field import boards
+from vitrine_tools.updates import component, manifest
 
 COPIED = ("firmware", "tools/release", "tools/checks", "requirements.lock", "pyproject.toml")
 ARCHITECTURES = ("xtensawin", "rv32imc", "x64")
@@ -32,8 +34,8 @@ def copy(folder: Path, origin: Path = ROOT) -> Path:
     return folder
 
 
-def release(folder: Path, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, folder / "tools" / "release" / "build.py"]
+def release(folder: Path, *words: object, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, folder / "tools" / "release" / "build.py", *words]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1790000000", **environment}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
 
@@ -191,6 +193,33 @@ def test_the_tools_sbom_is_the_lock(made):
     scope = {part["name"]: part["scope"] for part in parts}
     assert {scope[name] for name in ("esptool", "cryptography", "cffi", "pyserial")} == {"required"}
     assert {scope[name] for name in ("pytest", "ruff", "hypothesis", "cyclonedx-python-lib")} == {"excluded"}
+
+
+def test_with_a_key_each_board_gets_its_manifest(two, tmp_path):
+    key = keys.PrivateKey.generate()
+    key.save(tmp_path / "issuer.pem")
+    folder = copy(tmp_path / "c", two[0])
+    done = release(folder, "--key", tmp_path / "issuer.pem")
+    assert done.returncode == 0, done.stderr
+    before, after = contents(two[0]), contents(folder)
+    added = {path.removeprefix(f"{version()}/") for path in after.keys() - before.keys()}
+    names = {*boards.names(), boards.EMULATED}
+    assert added == {f"vitrine-{version()}-{name}.manifest" for name in names} and len(names) >= 4
+    assert {path for path in before if before[path] != after[path]} == {f"{version()}/SHA256SUMS"}
+    for name in names:
+        signed = manifest.parse(after[f"{version()}/vitrine-{version()}-{name}.manifest"])
+        architecture = "x64" if name == boards.EMULATED else boards.load(name).chip.architecture
+        data = after[f"{version()}/vitrine-{version()}-{architecture}.bundle"]
+        signed.check(component.application(data))
+        assert signed.is_signed_by(key.public) and signed.manifest.class_id == boards.class_id(name)
+    assert not any((tmp_path / "issuer.pem").read_bytes() in data for data in after.values())
+
+
+def test_a_key_that_is_none(two, tmp_path):
+    folder = copy(tmp_path / "c", two[0])
+    done = release(folder, "--key", tmp_path / "missing.pem")
+    assert done.returncode == 2 and done.stderr.startswith("release: cannot read the private key")
+    assert not any(contents(folder))
 
 
 def test_no_time_and_no_commit_to_take_it_from(tmp_path):

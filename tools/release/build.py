@@ -1,12 +1,14 @@
 """`make release`: everything of one version, from nothing; the same bytes wherever and whenever it is built.
 
 build/release/VERSION/ gets, for each kind of processor, the `.mpy` set, the bundle of it that an update carries, and
-its SBOM; an SBOM of the tools; sizes.json; SHA256SUMS. Version and sequence are those of firmware/vitrine/version.py.
-The time in the SBOMs is SOURCE_DATE_EPOCH's, else that of the commit.
+its SBOM; an SBOM of the tools; sizes.json; SHA256SUMS; with --key, a signed manifest of the bundle for each board.
+Version and sequence are those of firmware/vitrine/version.py. The time in the SBOMs is SOURCE_DATE_EPOCH's, else that
+of the commit.
 
 Besides the sources the bytes depend on mpy-cross and on this Python's zlib: the SBOMs name both.
 """
 
+import argparse
 import ast
 import hashlib
 import json
@@ -27,8 +29,10 @@ sys.path[:0] = [str(ROOT / "tools" / "checks")]
 import mpy_sizes  # noqa: E402
 import sbom  # noqa: E402
 
-from vitrine_tools import bundle  # noqa: E402
+from vitrine_tools import bundle, keys  # noqa: E402
 from vitrine_tools.errors import ToolError  # noqa: E402
+from vitrine_tools.field import boards  # noqa: E402
+from vitrine_tools.updates import component, manifest  # noqa: E402
 
 OUT = ROOT / "build" / "release"
 MAIN = ROOT / "firmware" / "main.py"
@@ -85,7 +89,7 @@ def build_one(architecture: str, scratch: Path, version: str, sequence: int) -> 
     return Built(architecture, files, bundle.pack(files, sequence, version), mpy_sizes.sizes(tree))
 
 
-def build() -> Path:
+def build(key: keys.PrivateKey | None = None) -> Path:
     """Build into build/release/VERSION, which is replaced as a whole; return it. ToolError, RuntimeError."""
     version, sequence = read_version()
     epoch_s, commit = _epoch(), _git("rev-parse", "HEAD")
@@ -103,6 +107,8 @@ def build() -> Path:
             contents |= {f"mpy/{built.architecture}/{path}": data for path, data in built.files.items()}
             contents[f"{name}.bundle"] = built.bundle
             contents[f"{name}.cdx.json"] = sbom.of_firmware(context, built.architecture, built.files, built.bundle)
+            if key is not None:
+                contents |= manifests(built, version, key)
         contents[f"vitrine-{version}-tools.cdx.json"] = sbom.of_tools(context)
         figures = {
             "version": version,
@@ -113,6 +119,17 @@ def build() -> Path:
         }
         contents["sizes.json"] = (json.dumps(figures, indent=2) + "\n").encode()
         return _put(contents, scratch / "release", OUT / version)
+
+
+def manifests(built: Built, version: str, key: keys.PrivateKey) -> dict[str, bytes]:
+    """Sign the bundle for each board with this kind of processor, the emulated one too."""
+    names = {name: boards.load(name).chip.architecture for name in boards.names()} | {boards.EMULATED: "x64"}
+    application = component.application(built.bundle)
+    return {
+        f"vitrine-{version}-{name}.manifest": manifest.sign(manifest.of_component(application, name), key).data
+        for name, architecture in names.items()
+        if architecture == built.architecture
+    }
 
 
 def _put(contents: dict[str, bytes], scratch: Path, target: Path) -> Path:
@@ -143,9 +160,12 @@ def _words(*command: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make release", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--key", type=Path, help="private key of an issuer with the scope update")
+    options = parser.parse_args(arguments)
     try:
-        target = build()
+        target = build(keys.load_private(options.key) if options.key else None)
     except (ToolError, RuntimeError) as error:
         print(f"release: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
