@@ -25,6 +25,7 @@ from .commands import (
     policy,
     pos,
     provision,
+    rollout,
     schema,
     service,
     token,
@@ -52,6 +53,7 @@ app.command("unlock")(unlock.unlock)
 app.command("collect")(collect.collect)
 app.add_typer(command.app, name="command")
 app.add_typer(update.app, name="update")
+app.add_typer(rollout.app, name="rollout")
 app.command("pos")(pos.pos)
 app.add_typer(audit.app, name="audit")
 app.add_typer(service.app, name="service")

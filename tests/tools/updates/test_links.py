@@ -50,7 +50,8 @@ async def at_broker(broker, lock, *, late_s=0.0, lose=()):
 
 @contextlib.asynccontextmanager
 async def exchange_at(broker):
-    async with connected(broker.client("commander")) as client, Exchange.over(client) as exchange:
+    address = broker.client("commander")
+    async with Exchange(address) as exchange, connected(broker.client("intruder")) as client:
         yield exchange, client
 
 
@@ -109,13 +110,26 @@ async def test_refusals(broker):
         assert refused.value.reason == Reason.SequenceStale
 
 
-async def test_a_broker_that_ends(broker):
-    with pytest.raises(LinkError, match="broker"):
-        async with exchange_at(broker) as (exchange, _):
-            await broker.stop()
-            async with asyncio.timeout(10):
-                while True:
-                    await ask_state(exchange.way("case-12", 0.2))
+async def test_a_broker_that_comes_back(broker):
+    lock, (signed, component) = UpdateLock(piece=4096), release()
+    address = broker.client("commander")
+    async with Exchange(address) as exchange:
+        async with at_broker(broker, lock):
+            begun = asyncio.ensure_future(fast(exchange, lock.lock_id, signed, component).push())
+            while not lock.stream:
+                await asyncio.sleep(0.01)
+            with contextlib.suppress(LinkError):  # the lock's own connection
+                await broker.stop()
+                await asyncio.sleep(0.2)
+        with pytest.raises(LinkError, match=r"broker .* is gone"):
+            await ask_state(exchange.way("case-98", 0.2))
+        await broker.start()
+        async with at_broker(broker, lock):
+            assert (await begun).state is State.STAGED and lock.installed == [CONTENT]
+    await broker.stop()
+    with pytest.raises(LinkError, match="the broker"):
+        async with Exchange(address):
+            pass
     await broker.start()
 
 

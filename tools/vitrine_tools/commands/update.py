@@ -1,6 +1,6 @@
 """`vitrine update`: sign what locks may install, and bring it there: BLE, network, cable, or a broker."""
 
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -243,12 +243,9 @@ async def _reached(way: Way, work: "Callable[[Connect], Any]") -> Any:
         return await work(links.over_cable(way.lock, way.port))
     if way.broker:
         from ..collector import broker as brokers
-        from ..commanding_broker import connected
 
         address = brokers.parse(way.broker, ca=way.broker_ca, certificate=way.broker_cert, key=way.broker_key)
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(connected(address))
-            exchange = await stack.enter_async_context(links.Exchange.over(client, f"vitrine/{way.lock}/update/answer"))
+        async with links.Exchange(address, f"vitrine/{way.lock}/update/answer") as exchange:
             return await work(exchange.way(way.lock, way.timeout))
     from .unlock import choose_radio
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import aiomqtt
 
 from .. import cbor, names, protocol
+from ..collector.broker import Broker
+from ..commanding_broker import connected
 from ..errors import LinkError, ToolError
 from ..phone import Limits, Phone
 from ..protocol import ProtocolError, Status
@@ -19,6 +21,7 @@ ANSWER_S: Final = 10.0  # a block is erased, written and read back meanwhile
 ANSWERS: Final = "vitrine/+/update/answer"
 _STALE_S = 0.3
 _WAITING_MAX = 16
+_PAUSE_MAX_S = 30.0
 
 
 class SessionLink(Link):
@@ -104,28 +107,29 @@ def over_cable(lock_id: str, port: str) -> Connect:
 
 
 class Exchange:
-    """Updates of many locks over one connected client: hands each lock's answers to who waits for them.
+    """Updates of many locks over one client of a broker: hands each lock's answers to who waits for them.
 
-    `async with Exchange.over(client) as exchange:`, then `exchange.way(lock_id)` for each lock.
+    `async with Exchange(broker) as exchange:`, which raises LinkError if the broker cannot be reached; then
+    `exchange.way(lock_id)` for each lock. A connection that is lost is made again.
     """
 
-    def __init__(self, client: aiomqtt.Client) -> None:
-        self._client = client
+    def __init__(self, broker: Broker, topic: str = ANSWERS) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._client: aiomqtt.Client | None = None
         self._answers: dict[str, asyncio.Queue[bytes]] = {}
-        self._failure: LinkError | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def over(cls, client: aiomqtt.Client, topic: str = ANSWERS) -> AsyncIterator["Exchange"]:
-        """Subscribe to answers and hear them until the end."""
-        exchange = cls(client)
-        await client.subscribe(topic, qos=1)
-        hearing = asyncio.create_task(exchange._hear())
-        try:
-            yield exchange
-        finally:
-            hearing.cancel()
-            await asyncio.wait({hearing})
+    async def __aenter__(self) -> "Exchange":
+        first = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(first))
+        await first
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     def way(self, lock_id: str, timeout_s: float = ANSWER_S) -> Connect:
         """Return the way to one lock."""
@@ -142,25 +146,41 @@ class Exchange:
         return connect
 
     async def publish(self, lock_id: str, payload: bytes) -> None:
-        """Send one request."""
-        if self._failure is not None:
-            raise self._failure
+        """Send one request; LinkError while there is no broker."""
+        if self._client is None:
+            raise LinkError(f"the broker {self._broker} is gone")
         try:
             await self._client.publish(f"vitrine/{lock_id}/update", payload, qos=1, retain=False)
         except aiomqtt.MqttError as error:
-            raise LinkError(f"the broker: {error}") from error
+            raise LinkError(f"the broker {self._broker}: {error}") from error
 
-    async def _hear(self) -> None:
-        try:
-            async for message in self._client.messages:
-                parts = str(message.topic).split("/")
-                waiting = self._answers.get(parts[1]) if len(parts) == 4 and parts[2:] == ["update", "answer"] else None
-                # a retained answer is not one to a request of ours
-                if waiting is None or message.retain or not isinstance(message.payload, bytes) or waiting.full():
-                    continue
-                waiting.put_nowait(message.payload)
-        except aiomqtt.MqttError as error:
-            self._failure = LinkError(f"the broker: {error}")
+    async def _run(self, first: "asyncio.Future[None]") -> None:
+        """Hear answers until cancelled, over every loss of the broker but the first."""
+        pause_s = 1.0
+        while True:
+            try:
+                async with connected(self._broker) as client:
+                    await client.subscribe(self._topic, qos=1)
+                    self._client, pause_s = client, 1.0
+                    if not first.done():
+                        first.set_result(None)
+                    async for message in client.messages:
+                        self._hear(message)
+            except LinkError as error:
+                if not first.done():
+                    first.set_exception(error)
+                    return
+            finally:
+                self._client = None
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+    def _hear(self, message: aiomqtt.Message) -> None:
+        parts = str(message.topic).split("/")
+        waiting = self._answers.get(parts[1]) if len(parts) == 4 and parts[2:] == ["update", "answer"] else None
+        # a retained answer is not one to a request of ours
+        if waiting is not None and not message.retain and isinstance(message.payload, bytes) and not waiting.full():
+            waiting.put_nowait(message.payload)
 
 
 class _BrokerLink(Link):

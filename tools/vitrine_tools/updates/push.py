@@ -109,7 +109,7 @@ async def ask_state(connect: Connect) -> Report:
     async with connect() as link:
         status, body = await link.ask({})
         if status == Status.BUSY:
-            raise LinkError("the lock is busy: somebody is in session")
+            raise LinkError("it is busy: somebody is in session")
         return read_report(status, body)
 
 
@@ -188,9 +188,19 @@ class Sender:
                 raise LinkError(f"not confirmed within {self._patience.wait_s:g} s: {last}")
             await self._sleep(self._patience.poll_s)
 
+    async def look(self) -> Report:
+        """Return where the lock is; LinkError if it does not say so for `silent_s`."""
+        self._moved()
+        while True:
+            try:
+                return await ask_state(self._connect)
+            except LinkError as error:
+                last = str(error)
+            await self._pause(last)
+
     def is_confirmed(self, report: Report) -> bool:
         """Whether this update runs, and for good."""
-        return report.state is State.IDLE and report.running == self._signed.manifest.sequence
+        return self._is_running(report) and report.state is not State.TRIAL
 
     async def _over(self, link: Link) -> Report:
         """Send over one connection until all is there."""
@@ -244,7 +254,7 @@ class Sender:
             return report
 
     def _is_running(self, report: Report) -> bool:
-        return report.state in (State.IDLE, State.TRIAL) and report.running == self._signed.manifest.sequence
+        return report.running == self._signed.manifest.sequence
 
     def _check_ours(self, report: Report) -> None:
         """Refused if the lock has let go of this update."""
