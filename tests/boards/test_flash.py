@@ -96,6 +96,24 @@ board.trace({"log": open("log").read()})
     assert (wrote["log"], again["log"]) == ("x", "xx")
 
 
+async def test_a_file_that_was_forgotten_open_is_whole_when_the_collector_has_closed_it(tmp_path):
+    source = """
+import board, gc, os
+with open("/old", "w") as file:
+    file.write("before" * 400)
+def write(name, size):
+    open(name, "a").write("x" * size)
+for size in (1, 300, 5000):
+    write("/new%d" % size, size)
+write("/old", 300)
+gc.collect()
+gc.collect()
+board.trace({"sizes": [os.stat(name)[6] for name in ("/new1", "/new300", "/new5000", "/old")]})
+board.trace({"old": open("/old").read() == "before" * 400 + "x" * 300})
+"""
+    assert await run(tmp_path, source) == [{"sizes": [1, 300, 5000, 2400 + 300]}, {"old": True}]
+
+
 async def test_a_file_in_the_root_comes_before_the_image_as_on_the_chip(tmp_path):
     """/main.py on the file system is run instead of the frozen one; so a lock must keep its file system clean."""
     source = """

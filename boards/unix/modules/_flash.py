@@ -17,6 +17,7 @@ class NorFlash:
         self._file = file
         self._power_gone = power_gone
         self._blank = b"\xff" * SECTOR
+        self._page = bytearray(_CHUNK)
 
     def read_into(self, address, buffer):
         self._check(address, len(buffer))
@@ -30,6 +31,14 @@ class NorFlash:
         is_cut = 0 <= self.cut_after < count
         if is_cut:
             count = self.cut_after
+        try:
+            self._clear_bits(address, data, count)
+        except MemoryError:
+            self._clear_bits_in_place(address, data, count)
+        self._spend(count, is_cut)
+        self.programmed += count
+
+    def _clear_bits(self, address, data, count):
         view = memoryview(data)
         for start in range(0, count, _CHUNK):
             part = view[start : min(count, start + _CHUNK)]
@@ -41,8 +50,22 @@ class NorFlash:
                 part = old
             self._file.seek(address + start)
             self._file.write(part)
-        self._spend(count, is_cut)
-        self.programmed += count
+
+    def _clear_bits_in_place(self, address, data, count):
+        """The same without any memory: the collector closes a file that was forgotten, and may not allocate then."""
+        page = self._page
+        at = 0
+        while at < count:
+            inside = (address + at) % _CHUNK
+            place = address + at - inside
+            self._file.seek(place)
+            self._file.readinto(page)
+            while inside < _CHUNK and at < count:
+                page[inside] &= data[at]
+                inside += 1
+                at += 1
+            self._file.seek(place)
+            self._file.write(page)
 
     def erase(self, address):
         """Erase the 4 KiB sector at address."""

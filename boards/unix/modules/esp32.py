@@ -144,7 +144,7 @@ class Partition:
             raise RuntimeError("abort(): the flash of the application that runs")  # the chip would panic
 
     def _note_write(self):
-        if self._row[:2] == (self.TYPE_DATA, _NVS_SUBTYPE):
+        if self._row[0] == self.TYPE_DATA and self._row[1] == _NVS_SUBTYPE:  # no slice: the collector may be at work
             NVS._is_stale = True
 
     def _place(self, block, offset, count):
