@@ -22,7 +22,8 @@ micropython.kbd_intr(-1)  # from here on Ctrl-C is a byte like any other
 # 6 KB. Collected this often, it needs half the size.
 gc.threshold(32_768)
 
-_PAUSE_MS = 3_000  # a start that fails comes again, not at once: shorter than the watchdog
+_PAUSE_MS = 3_000  # a start that fails comes again, not at once
+_START_MS = 30_000  # one that hangs before the application has its own watchdog ends, too
 
 try:
     # not the file system's root: what lies there is anybody's
@@ -39,6 +40,7 @@ try:
                     del sys.modules[name]  # of the image; the application has its own
     except Exception as error:  # noqa: BLE001
         sys.print_exception(error)  # the image's own application runs, and says so on record
+    machine.WDT(timeout=_START_MS)
     import main  # noqa: F401
 except BaseException as error:  # noqa: BLE001
     sys.print_exception(error)  # no secret in it: types, names and lines

@@ -82,9 +82,9 @@ def test_in_doubt_a_message_was_retained():
     assert wire.take_retained(), "each packet is asked about once"
 
 
-def test_a_command_is_read_whole_and_what_is_longer_is_read_past():
-    long = bytes(range(256)) * 2 + bytes(range(192))
-    assert len(long) == READ_MAX == 704
+def test_a_piece_of_an_update_is_read_whole_and_what_is_longer_is_read_past():
+    long = bytes(range(256)) * 4 + bytes(range(64))
+    assert len(long) == READ_MAX == 1088
     assert heard(message(b"t", long) + message(b"u", long + b"\0") + message(b"v", b"after"), 3) == [
         (b"t", long, False),
         (b"u", b"", False),

@@ -11,6 +11,7 @@ from vitrine.access.policy import Policy
 from vitrine.access.provision import parse_provision
 from vitrine.access.rules import Rules
 from vitrine.app.dispatch import Dispatch
+from vitrine.app.updates import Updates
 from vitrine.audit.record import KIND, TIME, TIME_STATE, encode
 from vitrine.codec import cbor
 from vitrine.crypto import ed25519
@@ -119,6 +120,18 @@ class Commands:
         return self.result
 
 
+class FakeUpdate:
+    """Stands for app.update: notes bodies; `outcome` is what comes of each."""
+
+    def __init__(self):
+        self.bodies = []
+        self.outcome = (0, {1: 0, 3: 7})
+
+    def answer(self, body, link, own):
+        self.bodies.append((body, link, own))
+        return self.outcome
+
+
 class Lab:
     """One lock. Its first nonce is the one of the vectors; with `is_same_nonce` all are, for mutation tests."""
 
@@ -160,6 +173,8 @@ class Lab:
             self.clock,
             self._identify,
         )
+        self.updates = FakeUpdate()
+        self.dispatch.updates = Updates(Memory(b""), lambda: self.updates)
 
     def channel(self, peer=b"", link=1):
         return self.dispatch.channel(link, peer)

@@ -12,6 +12,8 @@ from pathlib import Path
 from support.store import LOCK_ID, NOW_S, Store
 from vitrine_tools import bundle
 from vitrine_tools.emulator import image as images
+from vitrine_tools.emulator.bumble_link import PhoneError
+from vitrine_tools.errors import LinkError
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.provisioning import Issuer, Provision
 from vitrine_tools.updates import component, manifest
@@ -123,8 +125,11 @@ class UpdateStore(Store):
 
         @asynccontextmanager
         async def connect():
-            async with self.phone(lock) as (_, session):
-                yield SessionLink(session)
+            try:
+                async with self.phone(lock) as (_, session):
+                    yield SessionLink(session)
+            except PhoneError as error:
+                raise LinkError(str(error)) from error  # it is starting again just now
 
         async def sleep(seconds: float) -> None:
             await lock.advance(seconds * 1000)

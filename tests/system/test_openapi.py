@@ -51,5 +51,5 @@ async def test_the_lock_keeps_to_its_document(lock, tmp_path):
         "--max-examples", "15", "--generation-deterministic",
     )  # fmt: skip
     assert status == 0, said
-    assert "Selected: 8/8" in said and "Tested: 8" in said, said
+    assert "Selected: 10/10" in said and "Tested: 10" in said, said
     assert not of_kind(lock, FAULT), lock.events[-5:]

@@ -225,7 +225,7 @@ async def test_the_event_loop_does_not_wait_for_a_broker(tmp_path, silence):
     assert gap_ms < 100, "the machine may be busy, but a blocked loop would be away for the whole second"
 
 
-SUBACK = b"\x90\x03\x00\x01\x01", b"\x90\x03\x00\x02\x01"  # for acknowledgements, and for commands
+SUBACK = tuple(b"\x90\x03\x00%c\x01" % n for n in (1, 2, 3))  # for acknowledgements, commands and updates
 
 
 @pytest.mark.parametrize(

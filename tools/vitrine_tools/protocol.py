@@ -42,6 +42,7 @@ class Op(IntEnum):
     COMMAND = 6
     FRESH = 7
     DOCTOR = 8
+    UPDATE = 9
 
 
 class Status(IntEnum):

@@ -14,11 +14,15 @@ from micropython import const
 from vitrine.access.command import AUDIT
 from vitrine.audit import record
 from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, SET_BACK
+from vitrine.codec import cbor
 from vitrine.door.ticks import ticks_add, ticks_diff
+
+from .dispatch import Malformed
 
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from vitrine.audit.outbox import Outbox
 
@@ -32,6 +36,7 @@ RECEIVED = const(2)  # value: the bytes of what may be an acknowledgement
 DOWN = const(3)  # value: why, in a word; nothing comes after it
 COMMAND = const(4)  # value: the bytes of what may be a command
 RETAINED = const(5)  # a command that the broker kept: not looked at
+UPDATE = const(6)  # value: the bytes of what may be a piece of an update
 
 AHEAD_MAX = const(3)  # batches sent and not acknowledged: more only costs RAM
 _BATCH_MAX = const(2048)  # bytes: each is built without a pause, and is in RAM until the broker has it
@@ -48,6 +53,8 @@ _RESULTS_MAX = const(4)  # that wait for room: who misses one asks again, and le
 # Nobody's commands cost a verification each: so many times as long as one has taken, the next one waits.
 _JUNK_REST = const(2)
 _LINK_MQTT = const(3)  # SPEC.md section 7, field 18
+_REFUSED = const(1)  # SPEC.md section 3
+UPDATE_MAX = const(1088)  # a piece of 1024 bytes
 
 _LOCK_STATES = const(("NotFullyLocked", "Locked", "Unlocked", "Unlatched"))
 _DOOR_STATES = const(("DoorOpen", "DoorClosed", "DoorJammed", "DoorForcedOpen", "DoorUnspecifiedError", "DoorAjar"))
@@ -92,7 +99,7 @@ class Sync:
     `wake` is an event sink. link: heartbeat_s, open(), close(), wake(), has_room(), send(topic suffix, payload,
     is_retained) -> bool, and await next(timeout_ms) -> event or None. door: lock_state, door_state, alarms (codes).
     clock: reading(), ticks_ms(). commands: execute(envelope, link) -> Result, or
-    None. freshness: issue(now_ms). scenario: name.
+    None. freshness: issue(now_ms). scenario: name. updates: an app.updates.Updates, put in by who makes it.
     """
 
     def __init__(
@@ -115,6 +122,7 @@ class Sync:
         self._commands = commands
         self._freshness = freshness
         self._scenario = scenario
+        self.updates: "Any" = None
         self._ticks_ms = clock.ticks_ms
         self._heartbeat_ms = link.heartbeat_s * 1000
         self._reconnect = Pause(_CONNECT_MIN_MS, random_bytes)
@@ -167,6 +175,8 @@ class Sync:
                     self._take(value)
                 elif kind == COMMAND:
                     await self._execute(value)
+                elif kind == UPDATE:
+                    await self._hand_over(value)
                 elif kind == RETAINED:
                     fields = {record.DETAIL: "command:retained", record.LINK: _LINK_MQTT}
                     self._events.record(record.COMMAND_ERROR, fields)
@@ -233,6 +243,19 @@ class Sync:
         spent_ms = ticks_diff(self._ticks_ms(), begin_ms)
         # whoever floods us leaves two thirds of the processor to the others
         await asyncio.sleep_ms(0 if result.is_done else max(1, _JUNK_REST * spent_ms))
+
+    async def _hand_over(self, message: bytes) -> None:
+        """Take what may be a piece of an update, and answer it as op 9 is (SPEC.md 20.2)."""
+        if self.updates is None:
+            return
+        begin_ms = self._ticks_ms()
+        try:
+            is_refused, answer = self.updates.answer(cbor.decode(message, UPDATE_MAX), _LINK_MQTT, 0)
+        except (cbor.CborError, Malformed):
+            is_refused, answer = _REFUSED, {}
+        self._link.send("update/answer", cbor.encode(answer), False)
+        spent_ms = ticks_diff(self._ticks_ms(), begin_ms)
+        await asyncio.sleep_ms(max(1, _JUNK_REST * spent_ms) if is_refused == _REFUSED else 0)
 
     def _tell_fresh(self, time_state: int) -> int:
         """Let a time server know a nonce if that is due; return in how many milliseconds the next one is."""

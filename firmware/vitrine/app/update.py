@@ -17,8 +17,6 @@ from vitrine.audit.record import AUTHENTIC, DETAIL, DETAIL_MAX, FAULT, KID, LINK
 from vitrine.crypto.ed25519 import DENY, GRANT
 from vitrine.door.ticks import ticks_diff
 
-from .dispatch import Malformed
-
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from typing import Any
@@ -39,7 +37,6 @@ _SLOT_IMAGE = const(3)  # drivers.slots.IMAGE
 _STARTS = const(3)
 _BLOCK = const(4096)
 _CHECK = const(16)  # bytes of a block's digest
-_PIECE_MAX = const(1024)
 _ALL_BITS = const(0x3FFFFFFF)
 _ENOSPC = const(28)
 _LOCKED = const(1)  # Matter DlLockState
@@ -79,29 +76,16 @@ class Update:
         self._is_ready = not self._slots.trial and self._stage.manifest is None
 
     def answer(self, body: "Any", link: int, own: int) -> "tuple[int, Any]":
-        """Return (status, body) of the answer to op 9; raises Malformed.
+        """Return (status, body) of the answer to op 9, whose form app.updates has checked.
 
         own: how many of the open sessions are the asker's.
         """
-        keys = sorted(body) if type(body) is dict else [0]
-        if not keys:
-            return _OK, self._report()
-        if keys == [1] or keys == [1, 4]:
-            manifest = body[1]
-            if type(manifest) is not bytes or body.get(4, True) is not True:
-                raise Malformed
-        elif keys == [2, 3]:
-            offset, piece = body[2], body[3]
-            if type(offset) is not int or type(piece) is not bytes or not 0 < len(piece) <= _PIECE_MAX:
-                raise Malformed
-        else:
-            raise Malformed
-        if self._slots.trial:
+        if not body or self._slots.trial:
             return _OK, self._report()
         if not self._is_ready or self._is_held(own):
             return _BUSY, None
         try:
-            if keys[0] == 1:
+            if 1 in body:
                 return self._begin(body[1], 4 in body, link)
             return _OK, self._take(body[2], body[3])
         except MemoryError:

@@ -8,6 +8,8 @@ import os
 
 from micropython import const
 
+from .dispatch import Malformed
+
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +17,7 @@ if _TYPE_CHECKING:
 
 _TRIAL_AT = const(2)  # in the blob `slots` (SPEC.md 20.6): whether something is on trial
 _STAGE = const("/slots/stage")
+_PIECE_MAX = const(1024)
 
 
 class Updates:
@@ -27,7 +30,8 @@ class Updates:
         self._wake = asyncio.Event()
 
     def answer(self, body: "Any", link: int, own: int) -> "tuple[int, Any]":
-        """Answer op 9, as Update.answer."""
+        """Answer op 9, as Update.answer; raises Malformed."""
+        _check(body)
         answer = self._loaded().answer(body, link, own)
         self._wake.set()
         return answer
@@ -52,3 +56,18 @@ class Updates:
         except OSError:
             return False
         return True
+
+
+def _check(body: "Any") -> None:
+    """Check the form of a body of op 9 (SPEC.md 20.2); raises Malformed."""
+    if type(body) is not dict:
+        raise Malformed
+    keys = set(body)
+    if keys == {1} or keys == {1, 4}:
+        is_right = type(body[1]) is bytes and body.get(4, True) is True
+    elif keys == {2, 3}:
+        is_right = type(body[2]) is int and body[2] >= 0 and type(body[3]) is bytes and 0 < len(body[3]) <= _PIECE_MAX
+    else:
+        is_right = not keys
+    if not is_right:
+        raise Malformed

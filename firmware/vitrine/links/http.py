@@ -25,7 +25,7 @@ if _TYPE_CHECKING:
 
 _LINK_HTTP = const(2)  # SPEC.md section 7, field 18
 _HEAD_MAX = const(1024)
-_BODY_MAX = const(1152)  # a request of 768 bytes, in base64
+_BODY_MAX = const(1152)  # a request of 768 bytes in base64, or a piece of an update
 _ANSWER_BOUND = const(512)
 _CONNECTIONS_MAX = const(4)
 _SESSIONS_MAX = const(3)
@@ -37,8 +37,19 @@ _SESSION_MS = const(15_000)
 _SWEEP_MS = const(200)
 
 # By op (SPEC.md section 3): the last part of the path; names for the keys of a JSON request and of its answer, from 1.
-_PATHS = ("hello", "present", "act", "status", "identify", "courier", "command", "fresh", "doctor")
-_FIELDS = ("", "token", "action uv proof", "", "", "from acknowledgement pull", "command", "", "challenge offset")
+_PATHS = ("hello", "present", "act", "status", "identify", "courier", "command", "fresh", "doctor", "update")
+_FIELDS = (
+    "",
+    "token",
+    "action uv proof",
+    "",
+    "",
+    "from acknowledgement pull",
+    "command",
+    "",
+    "challenge offset",
+    "manifest offset bytes shadow",
+)
 _ANSWERS = (
     "lock version nonce time audit",
     "hash",
@@ -49,11 +60,13 @@ _ANSWERS = (
     "reason - sequence",
     "cnonce time",
     "piece total",
+    "state offset running sequence reason",
 )
 _REFUSED = const("reason nonce persons wait_s")
 _HELLO = const(0)
 _COURIER = const(5)  # from here on a request needs no session
 _COMMAND = const(6)
+_UPDATE = const(9)
 
 
 class Guest:
@@ -243,7 +256,7 @@ class HttpLink:
             if is_cbor:
                 headers["Content-Type"] = "application/cbor"
             else:
-                names = _REFUSED if status and op != _COMMAND else _ANSWERS[op]
+                names = _REFUSED if status and op not in (_COMMAND, _UPDATE) else _ANSWERS[op]
                 body = _to_json(cbor.decode(body, _ANSWER_BOUND), names.split()) or {}
         except Exception as error:  # noqa: BLE001
             self._events.fault("http", error)
@@ -274,7 +287,7 @@ def _from_json(op: int, body: bytes) -> bytes:
             text = value.replace("-", "+").replace("_", "/") + "=="
             value = binascii.a2b_base64(text)  # pyright: ignore[reportAttributeAccessIssue]
         fields[names.index(name) + 1] = value
-    return cbor.encode(fields.get(1) if len(names) == 1 else fields or None)
+    return cbor.encode(fields.get(1) if len(names) == 1 else fields if fields or op == _UPDATE else None)
 
 
 def _to_json(value, names) -> "Any":

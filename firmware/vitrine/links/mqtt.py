@@ -18,7 +18,7 @@ import time
 from micropython import const
 from umqtt.simple import MQTTClient, MQTTException
 
-from vitrine.app.sync import COMMAND, DOWN, RECEIVED, RETAINED, SENT, UP
+from vitrine.app.sync import COMMAND, DOWN, RECEIVED, RETAINED, SENT, UP, UPDATE
 
 from .mqtt_wire import Wire, WireError
 
@@ -147,7 +147,7 @@ class _Mailbox:
         """From the thread: let the loop take its commands first. Who floods us waits, and nothing is lost."""
         while not self.is_closing:
             with self._lock:
-                waiting = sum([event[0] == COMMAND for event in self._in])
+                waiting = sum([event[0] in (COMMAND, UPDATE) for event in self._in])
                 if waiting < _COMMANDS_MAX and len(self._in) < _IN_MAX:
                     return
             time.sleep_ms(_BUSY_MS)
@@ -256,6 +256,7 @@ class MqttLink:
         client = Client(wire, self._client_id, self._topic("availability"), b"offline")
         acknowledgement = self._topic("acknowledgement")
         commands = self._commands
+        update = self._topic("update")
 
         def received(topic: bytes, payload: bytes) -> None:
             is_retained = wire.take_retained()
@@ -263,9 +264,9 @@ class MqttLink:
                 mailbox.post(RECEIVED, payload if len(payload) <= _ACKNOWLEDGEMENT_MAX else b"")
             elif topic in commands and is_retained:
                 mailbox.post(RETAINED, None)
-            elif topic in commands:
+            elif topic in commands or (topic == update and not is_retained):
                 mailbox.wait_for_room()
-                mailbox.post(COMMAND, payload)
+                mailbox.post(UPDATE if topic == update else COMMAND, payload)
                 wire.begin(_PACKET_MS)  # the broker did not wait, we did
 
         client.set_callback(received)
@@ -273,8 +274,8 @@ class MqttLink:
         client.greet()
         wire.begin(_PACKET_MS)
         client.subscribe(acknowledgement, 1)
-        for command in commands:
-            client.subscribe(command, 1)
+        for topic in commands + [update]:
+            client.subscribe(topic, 1)
         return client
 
     def _serve(self, client: Client, mailbox: _Mailbox) -> None:

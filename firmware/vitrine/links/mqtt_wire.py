@@ -16,7 +16,7 @@ _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from typing import Any
 
-READ_MAX = const(704)  # the payload of a command: nothing that we hear is longer
+READ_MAX = const(1088)  # a piece of an update: nothing that we hear is longer
 _SKIP_MAX = const(1 << 20)  # of what is longer, so much is read past; then the connection ends
 _RETAIN = const(1)  # bit of a PUBLISH's first byte (MQTT 3.1.1 section 3.3.1.3)
 _PIECES_MAX = const(16)  # single bytes in a row: an endless length field

@@ -26,6 +26,7 @@ def add_broker(supervisor, blob, identity, events, dispatch, scenario, hint) -> 
     clock, random_bytes = dispatch.clock, dispatch.random_bytes
     commands, freshness = dispatch.commands, dispatch.freshness
     sync = Sync(outbox, link, events, dispatch.lock, clock, random_bytes, commands, freshness, scenario)
+    sync.updates = dispatch.updates
     dispatch.parts["sync"] = sync
     events.add_sink(sync.wake)
     supervisor.add("sync", lambda vote: sync.run(vote, dispatch.is_busy), RESTART)

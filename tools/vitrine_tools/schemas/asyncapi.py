@@ -24,6 +24,8 @@ _TOPICS: Final = (
     ("acknowledgement", "vitrine/{lock}/acknowledgement", _CBOR, "receive", True, "what a collector has stored"),
     ("command", "vitrine/{lock}/command", _CBOR, "receive", False, "what an issuer has signed"),
     ("command", "vitrine/group/{group}/command", _CBOR, "receive", False, "the same, for all locks of a group"),
+    ("update", "vitrine/{lock}/update", _CBOR, "receive", False, "an update, piece by piece"),
+    ("updateAnswer", "vitrine/{lock}/update/answer", _CBOR, "send", False, "where the update is"),
 )
 _PARAMETERS: Final = {
     "lock": {"description": "lock id: 1 to 32 of a-z, 0-9 and '-'"},

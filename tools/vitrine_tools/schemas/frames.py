@@ -54,6 +54,23 @@ def _id() -> Schema:
 
 
 _INTEGER: Final[Schema] = {"type": "integer", "minimum": -(2**64), "maximum": U64}
+_UPDATE: Final = either(
+    record({}, title="where is it?"),
+    record({1: blob(0, protocol.MAX_REQUEST, "manifest"), 4: {"title": "shadow", "const": True}}, (1,), "begin"),
+    record({2: whole(0, U64, "offset in the stream"), 3: blob(1, 1024, "piece")}, title="go on"),
+    title="Update, or a piece of one",
+)
+_UPDATE_ANSWER: Final = record(
+    {
+        1: numbered(dict(enumerate(("idle", "receiving", "staged", "trial", "returned"))), "state"),
+        2: whole(title="offset wanted"),
+        3: whole(title="sequence that runs"),
+        4: whole(title="sequence of what is on its way"),
+        5: _REASON,
+    },
+    (1, 3),
+)
+_UPDATE_REFUSAL: Final = record({5: _REASON}, (), "refused; why, if the manifest's signature is good")
 # by op: the body of a request, where it is not null
 _REQUESTS: Final[dict[Op, Schema]] = {
     Op.PRESENT: content(0, protocol.MAX_REQUEST, "token", "token"),
@@ -72,6 +89,7 @@ _REQUESTS: Final[dict[Op, Schema]] = {
     ),
     Op.COMMAND: content(0, protocol.MAX_REQUEST, "command", "command"),
     Op.DOCTOR: record({1: blob(16, title="challenge"), 2: whole(0, U64, "from: offset")}),
+    Op.UPDATE: _UPDATE,
 }
 _WAIT_S: Final = whole(title="seconds left")
 _WANTED: Final = array(whole(0, 255), whole(0, 255), title="how many have asked, how many must")
@@ -114,12 +132,23 @@ _BODIES: Final[dict[Op, tuple[Schema, tuple[Schema, ...]]]] = {
         record({1: blob(0, 400, "piece of the report"), 2: whole(1, 4096, "length of the whole")}),
         (NULL,),
     ),
+    Op.UPDATE: (_UPDATE_ANSWER, (_UPDATE_REFUSAL,)),
 }
 
 
 def any_answer() -> Schema:
     """Return the schema of an answer to whatever request."""
     return {"title": "Answer", "anyOf": [answer(op) for op in Op]}
+
+
+def update() -> Schema:
+    """Return the schema of an update's pieces at a broker: the body of op 9 (SPEC.md 20.2)."""
+    return _UPDATE
+
+
+def update_answer() -> Schema:
+    """Return the schema of what a lock answers there; null: it is busy."""
+    return either(NULL, _UPDATE_ANSWER, _UPDATE_REFUSAL, title="Answer to a piece of an update")
 
 
 def chunks() -> Schema:

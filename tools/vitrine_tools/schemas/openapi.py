@@ -15,7 +15,7 @@ from .forms import Schema
 
 SOURCE: Final = Path(__file__).resolve().parents[3] / "firmware" / "vitrine" / "links" / "http.py"
 JSON: Final = "application/json"
-SESSIONLESS: Final = frozenset({Op.HELLO, Op.COURIER, Op.COMMAND, Op.FRESH, Op.DOCTOR})
+SESSIONLESS: Final = frozenset({Op.HELLO, Op.COURIER, Op.COMMAND, Op.FRESH, Op.DOCTOR, Op.UPDATE})
 
 _SUMMARIES: Final = {
     Op.HELLO: "Begin a session, or go on with one: who the lock is, and a nonce to prove a key with",
@@ -27,6 +27,7 @@ _SUMMARIES: Final = {
     Op.COMMAND: "Bring a command that an issuer has signed",
     Op.FRESH: "A nonce for a statement that is made elsewhere",
     Op.DOCTOR: "How the lock is, piece by piece; only for who was granted service in this session",
+    Op.UPDATE: "Bring an update: its manifest, then piece after piece from the offset that is wanted; or ask for that",
 }
 _ERRORS: Final = {
     400: "Malformed: not a request of this protocol",
@@ -85,6 +86,7 @@ def document() -> dict[str, Any]:
             "schemas": {
                 "Refusal": _body(link["_REFUSED"], required=False),
                 "CommandRefusal": _body(link["_ANSWERS"][Op.COMMAND], required=False),
+                "UpdateRefusal": _body("reason", required=False),
                 "Nothing": {"type": "object", "additionalProperties": False},
             }
         },
@@ -95,9 +97,9 @@ def _path(op: Op, link: dict[str, Any]) -> dict[str, Any]:
     codes = set(_ERRORS)
     if op in GETS:
         codes -= {411, 415}
-    refusal = "CommandRefusal" if op is Op.COMMAND else "Refusal"
+    refusal = {Op.COMMAND: "CommandRefusal", Op.UPDATE: "UpdateRefusal"}.get(op, "Refusal")
     ok = link["_ANSWERS"][op].replace("reason", "-") if op is Op.COMMAND else link["_ANSWERS"][op]
-    required = op not in (Op.COMMAND, Op.COURIER)
+    required = op not in (Op.COMMAND, Op.COURIER, Op.UPDATE)
     answers: dict[str, Any] = {
         "200": {"description": "Done", "content": _content(_body(ok, required=required))},
         "403": {"description": "Refused", "content": _content({"$ref": f"#/components/schemas/{refusal}"})},
@@ -125,6 +127,9 @@ def _path(op: Op, link: dict[str, Any]) -> dict[str, Any]:
     schema = _body(fields, required=True)
     if op is Op.COURIER:  # one of the two
         schema = {"oneOf": [_body(name, required=True) for name in fields.split()]}
+    elif op is Op.UPDATE:
+        begin = _body("manifest shadow", required=False) | {"required": ["manifest"]}
+        schema = {"oneOf": [_body("", required=False), begin, _body("offset bytes", required=True)]}
     elif op is Op.IDENTIFY:
         schema = {"type": "null"}
     operation["requestBody"] = {
@@ -212,6 +217,11 @@ _FIELD_SCHEMAS: Final[dict[str, Schema]] = {
     "pull": _COUNT | {"title": "first record wanted of all that the lock still has; in service"},
     "challenge": _bytes(16, "comes back in the report"),
     "offset": _COUNT | {"title": "where the piece begins; 0 makes a new report"},
+    "manifest": _bytes(None, "of an update, as an issuer has signed it", 512),
+    "bytes": _bytes(None, "of the stream: the table of blocks, then the component", 768),
+    "shadow": {"const": True, "title": "fetch and verify it, and never switch to it"},
+    "state": _states(("idle", "receiving", "staged", "trial", "returned"), "where the update is"),
+    "running": _COUNT | {"title": "sequence of what runs"},
     "piece": _bytes(None, "of the report", 400),
     "total": _COUNT | {"title": "length of the whole report"},
 }

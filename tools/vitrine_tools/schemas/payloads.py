@@ -20,6 +20,8 @@ _MADE: Final[dict[str, Callable[[], Schema]]] = {
     "batch-content": sealed.batch_content,
     "record": sealed.audit_record,
     "acknowledgement": sealed.acknowledgement,
+    "update": frames.update,
+    "updateAnswer": frames.update_answer,
     "command": commands.envelope,
     "command-header": commands.header,
     "command-payload": commands.payload,
