@@ -1,11 +1,16 @@
 """`vitrine provision` and `vitrine deprovision`: make a lock one of a site over its cable, and nobody's again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import output
+from .options import with_options
+from .service import Right
+
+if TYPE_CHECKING:
+    from ..field.authority import Authority
 
 PortOption = Annotated[str, typer.Option(help="the lock's serial port, e.g. /dev/ttyUSB0 or COM5", show_default=False)]
 PassphraseOption = Annotated[
@@ -13,15 +18,22 @@ PassphraseOption = Annotated[
 ]
 
 
+@with_options(Right)
 def provision(
+    right: Right,
     port: PortOption,
     lock: Annotated[str, typer.Option(help="id of the lock, e.g. case-12", show_default=False)],
     site: Annotated[Path, typer.Option(help="site file: issuers, settings, broker, Wi-Fi")] = Path("site.toml"),
-    keys: Annotated[Path, typer.Option(help="folder of the escrow: the journals' root keys")] = Path("journal-keys"),
+    escrow_folder: Annotated[Path, typer.Option("--keys", help="folder of the escrow: the journals' root keys")] = Path(
+        "journal-keys"
+    ),
     passphrase_file: PassphraseOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Make the lock at PORT one of a site. May be run again at any time: it does what is missing."""
+    """Make the lock at PORT one of a site. May be run again at any time: it does what is missing.
+
+    A lock that is provisioned already asks for a right to service: --key, or --token and --holder.
+    """
     from ..collector import escrow
     from ..field.provision import STEPS, Provisioner
     from ..field.report import Report
@@ -30,12 +42,12 @@ def provision(
     plan = Site(site).plan(lock)
 
     def passphrase() -> bytes:
-        is_new = not keys.is_dir() or not any(keys.glob(f"*{escrow.SUFFIX}"))
+        is_new = not escrow_folder.is_dir() or not any(escrow_folder.glob(f"*{escrow.SUFFIX}"))
         return escrow.ask_passphrase(passphrase_file, is_new=is_new)
 
     secret = passphrase()  # before the bar is on the screen
     with Report(STEPS).shown() as report:
-        done = Provisioner(plan, keys, lambda: secret, report).run(port)
+        done = Provisioner(plan, escrow_folder, lambda: secret, report, _authority(right)).run(port)
     if as_json:
         output.print_json(
             {
@@ -54,7 +66,9 @@ def provision(
         output.print_line(f"{done.lock_id} is as {site} has it: nothing to do.")
 
 
+@with_options(Right)
 def deprovision(
+    right: Right,
     port: PortOption,
     lock: Annotated[str, typer.Option(help="id of the lock, e.g. case-12", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
@@ -69,7 +83,11 @@ def deprovision(
     if not yes:
         typer.confirm(f"Erase {lock}, with all records that no collector has?", abort=True)
     with Report(STEPS).shown() as report:
-        wipe(port, lock, report)
+        wipe(port, lock, report, _authority(right))
     output.print_line(
         f"{lock} is nobody's lock now. Its records stay where they were collected, its root key in escrow."
     )
+
+
+def _authority(right: Right) -> "Authority | None":
+    return right.authority() if right.key or right.token else None

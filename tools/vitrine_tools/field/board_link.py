@@ -7,6 +7,7 @@ sent, secrets among it; so of a refusal only the texts that the firmware is know
 import contextlib
 import io
 import json
+import re
 import secrets
 import struct
 import time
@@ -17,16 +18,19 @@ import serial
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 
-from ..errors import LinkError, ToolError
+from ..errors import ToolError
 
 ANSWER_S: Final = 20.0
 _SILENCE_S: Final = 10.0
+_PROMPT_S: Final = 1
+_TRIES: Final = 3
+_BANNER_S: Final = 1.5
 _POLL_S: Final = 0.002
 _ANSWER_MAX: Final = 16 * 1024
 _CLOSED: Final = b": service is closed"
 DONE: Final = "print('done')"
 _DONE: Final = b"done\r\n"
-_SHOWN: Final = 64  # of a name that a console says
+_NAME: Final = re.compile("[a-z0-9-]{1,32}")
 
 # What the firmware's `lock` refuses with, and what that means here.
 _REFUSALS: Final = {
@@ -49,7 +53,7 @@ class BoardError(ToolError):
 
 
 class ClosedError(BoardError):
-    """The lock is in service, and its console closed."""
+    """The lock is provisioned, and its console closed."""
 
 
 class _Transport(SerialTransport):
@@ -94,24 +98,46 @@ class _Transport(SerialTransport):
         self.heard = bytes(data)
         return self.heard
 
+    def enter(self) -> None:
+        """Come to the raw prompt, of a board that may just be starting; ClosedError if its console is closed."""
+        for tries_left in range(_TRIES - 1, -1, -1):
+            try:
+                self.enter_raw_repl(soft_reset=False, timeout_overall=_PROMPT_S)
+            except TransportError:
+                self._check_closed()
+                if not tries_left:
+                    raise
+            else:
+                return
+
+    def _check_closed(self) -> None:
+        """Raise ClosedError if the board says that its console is: a lock says so at most once a second."""
+        if _CLOSED not in self.heard:
+            self.serial.write(b"\r")
+            self.read_until(1, _CLOSED, timeout_overall=_BANNER_S)
+        head, closed, _ = self.heard.partition(_CLOSED)
+        if closed:
+            raise ClosedError(
+                f"the console of {_name(head)} is closed: give --key or --token, or `vitrine service open` it first"
+            )
+
 
 class BoardLink:
-    """The open console behind `port`; a context manager. BoardError and LinkError are all that it raises."""
+    """The open console behind `port`; a context manager. BoardError is all that it raises.
 
-    def __init__(self, port: str) -> None:
+    is_ours: it was opened for this, and is to be closed with it.
+    """
+
+    def __init__(self, port: str, *, is_ours: bool = False) -> None:
         self._port = port
+        self._is_ours = is_ours
         with self._quietly("cannot be opened: is it the board's, and free?"):
             self._transport = _Transport(port)
         try:
             with self._quietly("does not come to its prompt: is it a board with our firmware, and not in use?"):
-                self._transport.enter_raw_repl(soft_reset=False, timeout_overall=5)
-        except LinkError:
+                self._transport.enter()
+        except BoardError:
             self.close()
-            head, closed, _ = self._transport.heard.partition(_CLOSED)
-            if closed:
-                raise ClosedError(
-                    f"{_name(head)} is in service, and its console closed: open it with `vitrine service open` first"
-                ) from None
             raise
 
     def __enter__(self) -> Self:
@@ -121,9 +147,11 @@ class BoardLink:
         self.close()
 
     def close(self) -> None:
-        """Leave the friendly prompt behind, and let go of the port."""
+        """Leave the friendly prompt behind, or a closed console, and let go of the port."""
         with contextlib.suppress(OSError, serial.SerialException, TransportError):
             self._transport.exit_raw_repl()
+            if self._is_ours:
+                self._transport.serial.write(b"\x04")
         with contextlib.suppress(OSError, serial.SerialException):
             self._transport.close()
 
@@ -159,7 +187,7 @@ class BoardLink:
             self._transport.stop = _DONE
             self._transport.exec_raw_no_follow(program)
             said = self._transport.read_until(1, b"\x04", timeout_overall=silence_s)
-            if not said.endswith(b"\x04"):
+            if _DONE in said or not said.endswith(b"\x04"):
                 return
             trouble = self._transport.read_until(1, b"\x04").decode("utf-8", "replace")
         raise BoardError(_explain(trouble.rstrip("\x04")))
@@ -175,7 +203,7 @@ class BoardLink:
         except TransportExecError:
             raise
         except (TransportError, OSError, serial.SerialException, struct.error, ValueError, TypeError):
-            raise LinkError(f"{self._port} {trouble}") from None
+            raise BoardError(f"{self._port} {trouble}") from None
 
 
 def _explain(traceback: str) -> str:
@@ -197,5 +225,5 @@ def _explain(traceback: str) -> str:
 
 def _name(heard: bytes) -> str:
     """Return the lock's name before its banner, if that is one."""
-    name = heard.rpartition(b"Vitrine ")[2][:_SHOWN].decode("ascii", "replace")
-    return name if name and all(character.isalnum() or character == "-" for character in name) else "this lock"
+    name = heard.rpartition(b"Vitrine ")[2].decode("latin-1")
+    return name if _NAME.fullmatch(name) else "this lock"

@@ -2,19 +2,20 @@
 
 from typing import Final
 
+from .authority import Authority
 from .board_link import BoardError, BoardLink, ClosedError
 from .lock_state import LockState
 from .report import Report
-from .verify import WIPE_S, wait_for
+from .verify import WIPE_S, open_board, wait_for
 
 STEPS: Final = 4
 _SILENCE_S: Final = 2.0  # a lock that cannot begin says so at once
 
 
-def deprovision(port: str, lock_id: str, report: Report) -> None:
+def deprovision(port: str, lock_id: str, report: Report, authority: Authority | None = None) -> None:
     """Wipe the lock `lock_id` at `port`, and see that nothing is left; BoardError if it is another lock."""
     report.step(f"connecting to {port}")
-    with BoardLink(port) as link:
+    with open_board(port, lock_id, authority) as link:
         state = LockState.read(link.call("state"))
         if state.lock not in ("", lock_id):
             raise BoardError(f"this is {state.lock}, not {lock_id}: nothing was done")

@@ -15,11 +15,12 @@ from typing import Final
 from ..audit.sealed import MAX_NUMBER, Keys
 from ..collector import escrow
 from ..errors import ToolError
+from .authority import Authority
 from .board_link import DONE, BoardError, BoardLink
 from .lock_state import LockState
 from .report import Report
 from .site import Plan
-from .verify import wait_for
+from .verify import open_board, wait_for
 
 STEPS: Final = 8
 _PIECE: Final = 256  # bytes of a blob in one program
@@ -42,20 +43,31 @@ class Done:
 
 
 class Provisioner:
-    """Brings one lock to what `plan` says. folder: of the escrow, whose passphrase() is asked for once."""
+    """Brings one lock to what `plan` says. folder: of the escrow, whose passphrase() is asked for once.
 
-    def __init__(self, plan: Plan, folder: Path, passphrase: Callable[[], bytes], report: Report) -> None:
+    authority: opens the console of a lock that is provisioned already.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        passphrase: Callable[[], bytes],
+        report: Report,
+        authority: Authority | None = None,
+    ) -> None:
         self._plan = plan
         self._folder = folder
         self._passphrase = passphrase
         self._report = report
+        self._authority = authority
         self._changed: list[str] = []
 
     def run(self, port: str) -> Done:
         """Do whatever is missing, and see that the lock starts as what it then is."""
         begun_s = time.monotonic()
         self._report.step(f"connecting to {port}")
-        with BoardLink(port) as link:
+        with open_board(port, self._plan.lock_id, self._authority) as link:
             state = LockState.read(link.call("state"))
             self._check_ours(state)
             keys = self._bring_journal(link, state)

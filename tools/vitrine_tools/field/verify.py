@@ -1,22 +1,26 @@
-"""Seeing that a lock has started, and as what: over the wire, through the requests that every lock answers."""
+"""A lock before and after the work: opening its console, and seeing as what it has started."""
 
 import asyncio
 import time
 from typing import Final
 
 from ..errors import LinkError, ToolError
-from ..phone import Unready
+from ..phone import Limits, Unready
 from ..protocol import ProtocolError
+from .authority import Authority
+from .board_link import BoardError, BoardLink, ClosedError
 from .console_link import reach
+from .service import begin, is_open
 
 START_S: Final = 60.0
 WIPE_S: Final = 300.0  # an erase takes 45 ms, and a file system of 12 MB has 3,000 sectors
 _NOT_PROVISIONED: Final = 20
 _PAUSE_S: Final = 0.3
+_ANSWER: Final = Limits(answer_s=2.0)  # what is sent while a chip starts is lost
 
 
 def wait_for(port: str, lock_id: str, limit_s: float = START_S) -> None:
-    """Wait until the lock at `port` says that it is `lock_id`, "" for nobody's; LinkError if it does not in time."""
+    """Wait until the lock at `port` says that it is `lock_id`, "" for nobody's; BoardError if it does not in time."""
     end_s = time.monotonic() + limit_s
     said = "nothing"
     while time.monotonic() < end_s:
@@ -30,14 +34,36 @@ def wait_for(port: str, lock_id: str, limit_s: float = START_S) -> None:
         said = f"that it is {found}" if found else "that it is unprovisioned"
         time.sleep(_PAUSE_S)
     wanted = lock_id or "an unprovisioned lock"
-    raise LinkError(f"the lock says {said}, not that it is {wanted}: run the same command again")
+    raise BoardError(f"the lock says {said}, not that it is {wanted}: run the same command again")
 
 
 async def _ask(port: str) -> str:
-    async with reach(port) as phone:
+    async with reach(port, limits=_ANSWER) as phone:
         try:
-            return (await phone.hello()).lock_id
+            lock_id = (await phone.hello()).lock_id
+            if await asyncio.to_thread(is_open, phone.wire):
+                raise LinkError("not yet: a lock in service has its console closed")
+            return lock_id
         except Unready as error:
             if error.acted.reason == _NOT_PROVISIONED:
                 return ""
             raise ProtocolError("neither a lock in service nor an unprovisioned one") from None
+
+
+def open_board(port: str, lock_id: str, authority: Authority | None = None) -> BoardLink:
+    """Return the open console of a board; one that is closed is opened with `authority`, if the lock is `lock_id`."""
+    try:
+        return BoardLink(port)
+    except ClosedError:
+        if authority is None:
+            raise
+        try:
+            asyncio.run(_begin(port, lock_id, authority))
+        except (LinkError, ProtocolError) as error:
+            raise BoardError(f"the console of the lock at {port} does not open: {error}") from None
+        return BoardLink(port, is_ours=True)
+
+
+async def _begin(port: str, lock_id: str, authority: Authority) -> None:
+    async with reach(port, lock_id) as phone:
+        await begin(phone, authority)
