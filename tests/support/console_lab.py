@@ -102,6 +102,12 @@ class Cable(SerialTransport):
         self.sent += data
         return self._write(data)
 
+    def close_port(self) -> None:
+        """Let go of the port, pulled or not; what was on its way gets there."""
+        if self.serial.is_open:
+            self.serial.flush()
+            self.serial.close()
+
 
 class Pulled(Exception):
     """Somebody has pulled the cable."""
