@@ -107,9 +107,13 @@ class Escrow:
         """Ask for the passphrase, and return it; EscrowError if it does not open what is here already."""
         if self._passphrase is None:
             self._passphrase = self._ask()
+        self.unlock()
+        return self._passphrase
+
+    def unlock(self) -> None:
+        """Ask for the passphrase now, if there is something that needs it; EscrowError if it is a wrong one."""
         for path in sorted(self._folder.glob(f"*{SUFFIX}"))[-1:]:
             self._load(path)
-        return self._passphrase
 
     def last_epoch(self, lock_id: str) -> int:
         """Return the highest epoch that a key of this lock is here for; -1 if there is none."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import output
-from .collect import DbOption, KeysOption
+from .collect import DbOption, KeysOption, PassphraseOption, open_escrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,16 +82,16 @@ def show(
 def verify(
     db: DbOption = "vitrine.db",
     keys: KeysOption = Path("journal-keys"),
+    passphrase_file: PassphraseOption = None,
     lock: LockOption = None,
     image: Annotated[Path | None, typer.Option(help="a lock's journal partition instead of the database")] = None,
     epoch: Annotated[int | None, typer.Option(help="of which journal the image is, if the lock had several")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify every seal, number and head again. Exit status 1 if something was altered, removed or set back."""
-    from ..collector.escrow import Escrow
     from ..errors import ToolError
 
-    escrow = Escrow(keys)
+    escrow = open_escrow(keys, passphrase_file)
     if image is not None:
         is_whole = _verify_image(image, escrow, lock or [], epoch, as_json)
         raise typer.Exit(0 if is_whole else 1)
@@ -207,6 +207,7 @@ def export_records(
 def report(
     db: DbOption = "vitrine.db",
     keys: KeysOption = Path("journal-keys"),
+    passphrase_file: PassphraseOption = None,
     lock: LockOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
@@ -216,13 +217,12 @@ def report(
     """Make one HTML page: who opened what when, refusals, door-open times, gaps and seals."""
     from ..audit import query, verdict
     from ..audit.report import page
-    from ..collector.escrow import Escrow
     from ..collector.store import Store
     from ..keys import write_new
 
     store = Store(db, is_new_allowed=False)
     wanted = _filter(lock, since, until, None, None)
-    verdicts = verdict.judge(store, Escrow(keys), wanted.locks)
+    verdicts = verdict.judge(store, open_escrow(keys, passphrase_file), wanted.locks)
     data = page(list(query.select(store, wanted)), verdicts).encode()
     write_new(out, data, mode=0o600, is_forced=force)
     output.print_line(f"{out}: open it in a browser; it needs no network.")

@@ -5,14 +5,29 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import output
 
+if TYPE_CHECKING:
+    from ..collector.escrow import Escrow
+
 DbOption = Annotated[str, typer.Option(help="database: an SQLite file, or postgresql+psycopg://user@host/name")]
 KeysOption = Annotated[Path, typer.Option(help="folder of the journals' escrowed root keys")]
+PassphraseOption = Annotated[
+    Path | None, typer.Option(help="file with the escrow's passphrase (default: VITRINE_ESCROW_PASSPHRASE, or asked)")
+]
+
+
+def open_escrow(folder: Path, passphrase_file: Path | None) -> "Escrow":
+    """Return the keys in a folder, whose passphrase is asked for when one of them is encrypted."""
+    import functools
+
+    from ..collector.escrow import Escrow, ask_passphrase
+
+    return Escrow(folder, functools.partial(ask_passphrase, passphrase_file))
 
 
 def collect(
@@ -24,17 +39,20 @@ def collect(
     key: Annotated[Path | None, typer.Option(help="its private key")] = None,
     group: Annotated[str, typer.Option(help="collectors of one group share the load")] = "vitrine",
     from_file: Annotated[Path | None, typer.Option("--from", help="a courier's file instead of a broker")] = None,
+    passphrase_file: PassphraseOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON (with --from)")] = False,
 ) -> None:
     """Collect sealed records: verify, store, and only then acknowledge. Ctrl-C ends it; nothing is lost by that."""
-    from ..collector import bag, escrow, intake, store
+    from ..collector import bag, intake, store
     from ..collector import broker as brokers
     from ..errors import ToolError
 
     if (broker is None) == (from_file is None):
         raise ToolError("say where the records come from: --broker URL, or --from a courier's FILE")
     address = brokers.parse(broker, ca=ca, certificate=cert, key=key) if broker else None
-    door = intake.Intake(escrow.Escrow(keys), store.Store(db))
+    kept = open_escrow(keys, passphrase_file)
+    kept.unlock()  # not when the first lock speaks
+    door = intake.Intake(kept, store.Store(db))
     if from_file is None:
         assert address is not None
         asyncio.run(_run(door, address, group))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import output
+from .collect import PassphraseOption
 from .options import with_options
 from .service import Right
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from ..field.authority import Authority
 
 PortOption = Annotated[str, typer.Option(help="the lock's serial port, e.g. /dev/ttyUSB0 or COM5", show_default=False)]
-PassphraseOption = Annotated[
-    Path | None, typer.Option(help="file with the escrow's passphrase (default: VITRINE_ESCROW_PASSPHRASE, or asked)")
-]
 
 
 @with_options(Right)
