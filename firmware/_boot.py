@@ -1,8 +1,11 @@
-"""First code of an image: the strike's output low, Ctrl-C a byte like any other, the file system mounted.
+"""First code of an image: the strike's output low, the file system mounted, then boot.py, for good.
 
 In place of MicroPython's own, which stops for ever at a damaged file system. Nothing there is needed to decide: tables
-of keys are made again, an update is fetched again, and the image has an application of its own. Only images have this
-file; on a stock image boot.py is the first of ours.
+of keys are made again, an update is fetched again, and the image has an application of its own.
+
+boot.py is started from here: MicroPython lets Ctrl-C interrupt it (shared/runtime/pyexec.c) from its first instruction
+on, and goes to its prompt then. Whoever holds the key down while the lock starts would have the interpreter. Only this
+file runs without. On a stock image, which has one of its own, that gap is there.
 """
 
 import board
@@ -13,6 +16,7 @@ Pin(board.STRIKE, Pin.OUT, value=0)
 import gc  # noqa: E402
 import sys  # noqa: E402
 
+import machine  # noqa: E402
 import micropython  # noqa: E402
 import vfs  # noqa: E402
 from esp32 import Partition  # noqa: E402
@@ -30,3 +34,10 @@ try:
 except (OSError, IndexError) as error:
     sys.print_exception(error)  # a lock without a file system is slower, and works
 gc.collect()
+
+# a file of that name in the file system is not the image's
+sys.path[:] = [each for each in sys.path if each not in ("", "/lib")]
+try:
+    import boot  # noqa: F401
+finally:
+    machine.reset()

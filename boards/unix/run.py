@@ -78,24 +78,12 @@ for name in ("time", "machine"):
 
 import esp32
 
-partition = esp32.Partition("vfs")
-try:
-    vfs.mount(partition, "/")
-except OSError:
-    # as the stock image's inisetup: an erased partition is formatted, with a damaged one nothing more happens
-    head = bytearray(4096)
-    partition.readblocks(0, head)
-    while head != b"\xff" * 4096:
-        print("The filesystem appears to be corrupted.")
-        _clock.clock.sleep_until(_clock.clock.now_us() + 3_000_000)
-    vfs.VfsLfs2.mkfs(partition)
-    vfs.mount(vfs.VfsLfs2(partition), "/")
 os.chdir("/")
 
 
-def run(name):
-    """Run a start-up file as the chip does: the one in the file system, or else the frozen one."""
-    for folder in ("/", "/rom/"):
+def run(name, folders=("/rom/", "/")):
+    """Run a start-up file as the chip does: the frozen one, or else the one in the file system."""
+    for folder in folders:
         files = [entry[0] for entry in os.ilistdir(folder)]
         if name + ".py" in files:
             with open(folder + name + ".py") as file:
@@ -107,9 +95,28 @@ def run(name):
             return
 
 
+def mount():
+    """As the stock image's _boot.py: an erased partition is formatted, with a damaged one nothing more happens."""
+    partition = esp32.Partition("vfs")
+    try:
+        vfs.mount(partition, "/")
+    except OSError:
+        head = bytearray(4096)
+        partition.readblocks(0, head)
+        while head != b"\xff" * 4096:
+            print("The filesystem appears to be corrupted.")
+            _clock.clock.sleep_until(_clock.clock.now_us() + 3_000_000)
+        vfs.VfsLfs2.mkfs(partition)
+        vfs.mount(vfs.VfsLfs2(partition), "/")
+
+
 error = ""
 try:
-    micropython.kbd_intr(3)  # as the chip does around its start-up files
+    if any(entry[0].startswith("_boot.") for entry in os.ilistdir("/rom")):
+        run("_boot", ("/rom/",))
+    else:
+        mount()
+    micropython.kbd_intr(3)  # as the chip does around these, and not around _boot.py
     run("boot")
     run("main")
 except _link.HarnessGone:

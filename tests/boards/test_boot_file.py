@@ -1,88 +1,104 @@
-"""The image's own _boot.py: the strike low first, and a lock that comes up whatever its file system looks like.
+"""The image's own _boot.py: strike low first, no Ctrl-C, and a lock that starts whatever its file system is like."""
 
-It runs where the chip runs it: right after the reset, before boot.py. The emulated board has mounted its flash by then;
-what the tests put before it takes that back, and damages what is to be damaged.
-"""
-
+import asyncio
+import contextlib
+import os
 import random
 from pathlib import Path
 
 import pytest
 
-from support.board import board, run
+from support.board import board
+from vitrine_tools.emulator.flash import FlashImage
 
 BOOT = (Path(__file__).parents[2] / "firmware" / "_boot.py").read_text()
 
-UNMOUNT = "import vfs\nvfs.umount('/')\n"
-DAMAGE = (
-    UNMOUNT
-    + """
-import esp32
-part = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="vfs")[0]
-for sector, data in {sectors!r}:
-    part.writeblocks(sector, data)
-"""
-)
+# a boot.py never ends
 USE = """
-import board, os, sys
-with open("/new.txt", "w") as file:
-    file.write("it works")
-files = [name for name in sorted(os.listdir("/")) if name != "rom"]
-board.trace({"files": files, "text": open("/new.txt").read(), "blocks": os.statvfs("/")[2]})
+import board, os, sys, time
+try:
+    with open("/new.txt", "w") as file:
+        file.write("it works")
+    text = open("/new.txt").read()
+except OSError as error:
+    text = repr(error)
+board.trace({"text": text, "files": sorted(os.listdir("/")), "path": sys.path})
+time.sleep(100_000)
 """
+
+
+def image(tmp_path, *, before: str = "", boot: str = USE, **options):
+    """A board with _boot.py, `before` ahead of it, and this boot.py; its flash is erased unless it is there already."""
+    lock = board(tmp_path, "import board\nboard.trace({'main': 'must not run'})", boot=boot, **options)
+    (tmp_path / "code" / "_boot.py").write_text(before + BOOT)
+    return lock
 
 
 async def test_a_good_file_system_is_mounted_as_it_is(tmp_path):
-    (seen,) = await run(tmp_path, USE, boot="open('/old.txt', 'w').close()\n" + UNMOUNT + BOOT)
-    assert seen["files"] == ["new.txt", "old.txt"]
-    (again,) = await run(tmp_path, USE, boot=UNMOUNT + BOOT)
-    assert again["files"] == ["new.txt", "old.txt"]
+    async with image(tmp_path) as lock:
+        (seen,) = lock.events
+        assert (seen["text"], seen["files"]) == ("it works", ["new.txt", "rom"])
+        await lock.reset()
+    async with image(tmp_path, boot=USE.replace("new.txt", "other.txt")) as lock:
+        assert lock.events[0]["files"] == ["new.txt", "other.txt", "rom"]
+        assert not lock.output
 
 
-@pytest.mark.parametrize("fill", [0x00, 0xFF, 0x5A])
-async def test_a_damaged_or_erased_one_is_formatted(tmp_path, fill):
-    sectors = [(number, bytes([fill]) * 4096) for number in range(8)]
-    boot = "open('/old.txt', 'w').close()\n" + DAMAGE.format(sectors=sectors) + BOOT
-    (seen,) = await run(tmp_path, USE, boot=boot)
-    assert seen["text"] == "it works"
-    assert seen["files"] == ["new.txt"]
+@pytest.mark.parametrize("fill", [0x00, 0x5A])
+async def test_a_damaged_one_is_formatted(tmp_path, fill):
+    async with image(tmp_path, boot=USE.replace("new.txt", "old.txt")) as lock:
+        assert lock.events[0]["files"] == ["old.txt", "rom"]
+    damage(tmp_path, [(number, bytes([fill]) * 4096) for number in range(8)])
+    async with image(tmp_path) as lock:
+        assert (lock.events[0]["text"], lock.events[0]["files"]) == ("it works", ["new.txt", "rom"])
+
+
+def damage(tmp_path, sectors):
+    flash = FlashImage(tmp_path / "flash.bin")
+    data = bytearray(flash.read("vfs"))
+    for number, content in sectors:
+        data[4096 * number : 4096 * number + 4096] = content
+    flash._write("vfs", bytes(data))
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_no_damage_stops_a_lock(tmp_path, seed):
-    """Anything at all in the two superblocks, and one of another size of flash."""
+    """Anything at all in the superblocks and behind them."""
     rng = random.Random(seed)
-    sectors = [(number, rng.randbytes(4096)) for number in rng.sample(range(12), 4)]
-    source = "import board\nboard.trace({'started': True})"
-    assert await run(tmp_path, source, boot=DAMAGE.format(sectors=sectors) + BOOT) == [{"started": True}]
+    async with image(tmp_path) as lock:
+        assert lock.events[0]["text"] == "it works"
+    damage(tmp_path, [(number, rng.randbytes(4096)) for number in rng.sample(range(12), 4)])
+    async with image(tmp_path) as lock:
+        assert len(lock.events) == 1
 
 
-@pytest.mark.parametrize("fault", ["no partition", "no mount", "no format"])
-async def test_a_lock_without_a_file_system_starts(tmp_path, fault):
-    prepare = (
-        UNMOUNT
-        + {
-            "no partition": "import esp32\nesp32.Partition.find = staticmethod(lambda *a, **k: [])\n",
-            "no mount": "import sys\n"
-            "class Broken:\n"
-            "    class VfsLfs2:\n"
-            "        mkfs = staticmethod(lambda part: None)\n"
-            "    def mount(*_):\n"
-            "        raise OSError(5)\n"
-            "sys.modules['vfs'] = Broken\n",
-            "no format": "import sys\n"
-            "class Broken:\n"
-            "    class VfsLfs2:\n"
-            "        def mkfs(part):\n"
-            "            raise OSError(5)\n"
-            "    def mount(*_):\n"
-            "        raise OSError(19)\n"
-            "sys.modules['vfs'] = Broken\n",
-        }[fault]
+@pytest.mark.parametrize("units", [0, 1, 100, 300, 5_000])
+async def test_the_supply_may_fail_while_it_is_formatted(tmp_path, units):
+    async with image(tmp_path) as lock:
+        pass
+    damage(tmp_path, [(number, bytes(4096)) for number in range(2)])
+    lock = image(tmp_path)
+    lock.flash_cut(units)
+    async with lock:
+        await lock.power_cut()
+        await lock.start()
+        assert lock.events[-1]["text"] == "it works"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import esp32\nesp32.Partition.find = staticmethod(lambda *a, **k: [])\n",
+        "import vfs\ndef fail(*_):\n    raise OSError(5)\nvfs.mount = fail\nvfs.VfsLfs2.mkfs = fail\n",
+    ],
+    ids=["no partition", "no mount"],
+)
+async def test_a_lock_without_a_file_system_starts(tmp_path, before):
+    before = before.replace("import vfs\n", "import sys\nclass vfs:\n    class VfsLfs2:\n        pass\n").replace(
+        "vfs.VfsLfs2.mkfs = fail\n", "vfs.VfsLfs2.mkfs = fail\nsys.modules['vfs'] = vfs\n"
     )
-    async with board(tmp_path, "import board\nboard.trace({'started': True})", boot=prepare + BOOT) as lock:
-        assert lock.ended == "", lock.last_words()
-        assert [event["started"] for event in lock.events] == [True]
+    async with image(tmp_path, before=before) as lock:
+        assert len(lock.events) == 1 and "OSError" in lock.events[0]["text"]
         assert any("IndexError" in line or "OSError" in line for line in lock.output)
 
 
@@ -90,11 +106,49 @@ async def test_the_strike_is_low_before_anything_can_fail(tmp_path):
     """It is the first thing done: here the drivers of all the rest are broken, and something had driven it."""
     broken = "import sys\nfrom machine import Pin\nPin(26, Pin.OUT, value=1)\n"
     broken += "for name in ('esp32', 'vfs', 'micropython', 'gc'):\n    sys.modules[name] = None\n"
-    async with board(tmp_path, "", boot=broken + BOOT) as lock:
-        assert "AttributeError" in lock.ended or "ImportError" in lock.ended
+    async with image(tmp_path, before=broken) as lock:
         assert [level for _, name, level in lock.pin_trace if name == "STRIKE"] == [1, 0]
 
 
-def test_ctrl_c_is_a_byte_before_the_file_system_is_touched():
-    order = [BOOT.index(text) for text in ("value=0)", "kbd_intr(-1)", "Partition.find(", "vfs.mount(")]
-    assert order == sorted(order)
+async def test_boot_py_is_the_images_own_and_what_ends_it_is_a_reset(tmp_path):
+    """Never MicroPython's prompt, nor main.py: not even by an exception at its first line."""
+    plant = "for name in ('boot', 'main', '_boot'):\n    with open('/' + name + '.py', 'w') as file:\n"
+    plant += "        file.write('import board; board.trace({})')\n"
+    async with image(tmp_path, boot=plant + USE) as lock:
+        assert "text" in lock.events[0]
+    ends = "import board, time\nboard.trace({'text': 'own'})\ntime.sleep(1)\nraise KeyboardInterrupt\n"
+    async with image(tmp_path, boot=ends) as lock:
+        await lock.advance(5_500)
+        assert {event.get("text") for event in lock.events} == {"own"}
+        assert len(lock.events) >= 4
+        assert lock.resets
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["our image", "stock image"])
+async def test_a_flood_of_ctrl_c_while_it_starts(tmp_path, is_stock):
+    """MicroPython lets Ctrl-C interrupt boot.py, and goes to its prompt then: of a stock image, not of ours."""
+    boot = "for _ in range(300_000):\n    pass\nimport board, micropython, time\nmicropython.kbd_intr(-1)\n"
+    boot += "board.trace({'text': 'own'})\ntime.sleep(100_000)\n"
+    lock = image(tmp_path, boot=boot, console=tmp_path / "wire")
+    if is_stock:
+        (tmp_path / "code" / "_boot.py").unlink()
+    async with lock:  # starts undisturbed; then somebody holds the key down
+        assert [event["text"] for event in lock.events] == ["own"]
+        wire = os.open(tmp_path / "wire", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        flood = asyncio.create_task(hold(wire))
+        try:
+            await lock.reset()
+        finally:
+            flood.cancel()
+            os.close(wire)
+        if is_stock:
+            assert "KeyboardInterrupt" in lock.ended and len(lock.events) == 1
+        else:
+            assert lock.ended is None and len(lock.events) == 2
+
+
+async def hold(wire: int) -> None:
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            os.write(wire, b"\x03" * 8)
+        await asyncio.sleep(0.001)

@@ -115,7 +115,7 @@ CASES = [
     ("nvs.set_blob('b', b'12345')", ""),
     ("nvs.get_blob('b', bytearray(4))", "OSError:-4364"),
     ("nvs.get_i32('b')", "OSError:-4354"),
-    ("nvs.set_blob('big', bytes(9000))", "OSError:-4366"),
+    ("nvs.set_blob('big', bytes(20_000))", "OSError:-4366"),
     ("nvs.erase_key('none')", "OSError:-4354"),
     ("esp32.NVS('n' * 16)", "OSError:-4358"),
     ("bluetooth.UUID('180A')", "ValueError"),
