@@ -61,14 +61,14 @@ def stock_table(app_size=0x1F0000):
     return rows.ljust(0xC00, b"\xff")
 
 
-def merged(chip="esp32", boot=None, app=None, table=None, from_zero=False):
+def merged(chip="esp32", boot=None, app=None, table=None, table_offset=0x8000):
     """As MicroPython publishes it: from the bootloader's offset on, gaps filled with ones."""
     offset = 0x1000 if chip == "esp32" else 0
     flash = bytearray(b"\xff" * 0x10000)
     boot, table = boot or bootloader(chip), stock_table() if table is None else table
     flash[offset : offset + len(boot)] = boot
-    flash[0x8000 : 0x8000 + len(table)] = table
-    return bytes(flash[0 if from_zero else offset :]) + (app or application(chip))
+    flash[table_offset : table_offset + len(table)] = table
+    return bytes(flash[offset:]) + (app or application(chip))
 
 
 def signed(image):

@@ -92,7 +92,7 @@ def build_one(architecture: str, scratch: Path, version: str, sequence: int) -> 
 def build(key: keys.PrivateKey | None = None) -> Path:
     """Build into build/release/VERSION, which is replaced as a whole; return it. ToolError, RuntimeError."""
     version, sequence = read_version()
-    epoch_s, commit = _epoch(), _git("rev-parse", "HEAD")
+    epoch_s, commit = _epoch(), _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=OUT, prefix=".building-") as name:
         scratch = Path(name)

@@ -199,8 +199,11 @@ def test_it_asks_before_it_writes(run, file):
         (["--board", "VITRINE_ESP32", "--bootloader", "app", "--app", "app"], "the bootloader is an application"),
         (["--board", "VITRINE_ESP32", "--bootloader", "boot", "--app", "boot"], "application is none, but a bootl"),
         (["--board", "VITRINE_ESP32", "--bootloader", "boot", "--app", "whole"], "whole: there is more behind"),
-        (["--board", "VITRINE_ESP32", "--bootloader", "boot", "--app", "large"], "its place in the flash 1,572,864"),
-        (["--board", "VITRINE_ESP32", "--bootloader", "wide", "--app", "app"], "its place in the flash 28,672"),
+        (
+            ["--board", "VITRINE_ESP32", "--bootloader", "boot", "--app", "large"],
+            "its place in the flash 1,572,864: take",
+        ),
+        (["--board", "VITRINE_ESP32", "--bootloader", "wide", "--app", "app"], "its place in the flash 28,672\n"),
         (["--board", "VITRINE_ESP32", "--bootloader", "signed", "--app", "app"], "signed for 8 MiB of flash"),
         (["--board", "VITRINE_ESP32", "--image", "whole", "--flash-size", "32"], "no partition table for 32 MiB"),
         (["--board", "VITRINE_ESP32", "--image", "whole", "--erase-nvs", "--keep-journal"], "leave out"),

@@ -134,6 +134,16 @@ def test_a_signed_image_keeps_its_signature():
         flash_image.parse(data[:-1])
 
 
+def test_the_table_of_a_merged_image_is_where_its_bootloader_looks():
+    """A build for secure boot that is not signed yet has it farther back; whether one is signed tells it otherwise."""
+    boot = esp_image.bootloader(size=40_000)
+    data = esp_image.merged(boot=boot, table_offset=0xE000)
+    first, second = flash_image.split(data, CHIPS["esp32"])
+    assert (first.data, first.table_offset, second.data) == (boot, 0xE000, esp_image.application())
+    assert flash_image.split(esp_image.merged(), CHIPS["esp32"])[0].table_offset == 0x8000
+    assert flash_image.parse(esp_image.signed(boot)).table_offset == 0xE000
+
+
 def test_an_image_without_a_digest():
     with pytest.raises(ImageError, match="no SHA-256"):
         flash_image.parse(esp_image.application(with_digest=False))
@@ -153,7 +163,8 @@ def test_an_image_for_another_family():
         (lambda data: data[:-1], "cut short or damaged"),
         (lambda data: data[:0x7004] + b"\1" + data[0x7005:], "MD5 is wrong"),
         (lambda data: esp_image.merged(table=b""), "there is no partition table in it"),
-        (lambda data: esp_image.merged(table=esp_image.stock_table()[:96]), "there is no partition table in it"),
+        (lambda data: esp_image.merged(table=esp_image.stock_table()[:96]), "partition table has no end"),
+        (lambda data: esp_image.merged(table=esp_image.stock_table()[:64]), "partition table has no end"),
         (lambda data: esp_image.merged(table=esp_image.stock_table(app_size=4096)), "cut short"),
         (lambda data: b"\xff" * 0x1000 + b"\xff" + data[1:], "does not begin with 0xe9"),
         (lambda data: b"", "does not begin with 0xe9"),

@@ -71,7 +71,8 @@ def flash(
     if not yes:
         if not sys.stdin.isatty():
             raise ToolError("say --yes: there is nobody to ask")
-        typer.confirm(f"Write this to {port}?", abort=True, err=True)
+        lost = ", ".join(part.name for part in parts if part.what == flash_plan.ERASED)
+        typer.confirm(f"Write this to {port}, and erase {lost or 'nothing'} of it?", abort=True, err=True)
     _write(tool, parts, folder)
     if not as_json:
         output.print_line(f"{target.name} on {port}: written and verified; provision it with `vitrine provision`")

@@ -14,7 +14,7 @@ from typing import Final
 from vitrine_tools.errors import ToolError
 
 from .chips import CHIPS, Chip
-from .partitions import APP, SECTOR, TABLE_OFFSET, TABLE_SIZE
+from .partitions import APP, SECTOR, SECURE_TABLE_OFFSET, TABLE_OFFSET, TABLE_SIZE
 
 _HEADER: Final = struct.Struct("<BBBBI4xH9xB")
 _SEGMENT: Final = struct.Struct("<II")
@@ -37,7 +37,8 @@ class ImageError(ToolError):
 class Image:
     """One image without anything behind it. flash_size: what its header says, in bytes; a bootloader goes by it.
 
-    The rest is an application's own description; empty, and secure_version 0, in a bootloader.
+    table_offset: where a bootloader looks for the partition table, which is built into it. The rest is an application's
+    own description; empty, and secure_version 0, in a bootloader.
     """
 
     data: bytes
@@ -45,6 +46,7 @@ class Image:
     flash_size: int
     is_application: bool
     is_signed: bool
+    table_offset: int = TABLE_OFFSET
     project: str = ""
     version: str = ""
     secure_version: int = 0
@@ -95,7 +97,9 @@ def parse_first(data: bytes) -> Image:
         end = signature + SECTOR
         if len(data) < end:
             raise ImageError("the image is cut short: its signature is not whole")
-    image = Image(data[:end], chip, _MIB << (speed_and_size >> 4), False, is_signed)
+    # the build that verifies and decrypts is large: its table is one place farther
+    table_offset = SECURE_TABLE_OFFSET if is_signed else TABLE_OFFSET
+    image = Image(data[:end], chip, _MIB << (speed_and_size >> 4), False, is_signed, table_offset)
     magic, secure_version, version, project = _APP_DESCRIPTION.unpack_from(
         data.ljust(_HEADER.size + _SEGMENT.size + _APP_DESCRIPTION.size, b"\0"), _HEADER.size + _SEGMENT.size
     )
@@ -117,10 +121,18 @@ def split(data: bytes, chip: Chip) -> tuple[Image, Image]:
     bootloader = parse_first(data)
     if bootloader.chip != chip:
         raise ImageError(f"the image is for an {bootloader.chip.title}, and the board has an {chip.title}")
-    offset, size = _application_place(data[TABLE_OFFSET - base :][:TABLE_SIZE])
+    for table_offset in (TABLE_OFFSET, SECURE_TABLE_OFFSET):
+        table = data[table_offset - base :][:TABLE_SIZE]
+        if table.startswith(_TABLE_ROW):
+            break
+    else:
+        raise ImageError(
+            "not a merged image: there is no partition table in it; give parts with --bootloader and --app"
+        )
+    offset, size = _application_place(table)
     if not base < offset < base + len(data):
         raise ImageError("the merged image is cut short: its application is not in it")
-    return bootloader, parse_first(data[offset - base :][:size])
+    return replace(bootloader, table_offset=table_offset), parse_first(data[offset - base :][:size])
 
 
 def _application_place(table: bytes) -> tuple[int, int]:
@@ -138,7 +150,7 @@ def _application_place(table: bytes) -> tuple[int, int]:
             break
         if kind == APP:
             found = found or (offset, size)
-    raise ImageError("not a merged image: there is no partition table in it; give parts with --bootloader and --app")
+    raise ImageError("the merged image is damaged: its partition table has no end")
 
 
 def _check_segments(data: bytes, segments: int) -> int:

@@ -10,8 +10,9 @@ from vitrine_tools.errors import ToolError
 
 from .boards import Board
 from .flash_image import Image
-from .partitions import SECTOR, SECURE_TABLE_OFFSET, TABLE_OFFSET, Table
+from .partitions import SECTOR, Table
 
+ERASED: Final = "erased"
 _MIB: Final = 1024 * 1024
 
 
@@ -54,15 +55,11 @@ def plan(
     if table is None:
         sizes = ", ".join(str(size // _MIB) for size in sorted(board.tables))
         raise FlashError(f"there is no partition table for {flash_size // _MIB} MiB of flash: there are {sizes}")
-    # where a bootloader looks for the table is built into it: the secure build's own is one place farther
-    table_offset = SECURE_TABLE_OFFSET if bootloader.is_signed else TABLE_OFFSET
-    _check(bootloader, board, "bootloader", table_offset - board.chip.bootloader_offset)
+    _check(bootloader, board, "bootloader", bootloader.table_offset - board.chip.bootloader_offset)
     _check(application, board, "application", table["ota_0"].size)
     parts = [
         Part("bootloader", board.chip.bootloader_offset, bootloader.for_flash(flash_size).data, "bootloader"),
-        Part(
-            "partition-table", table_offset, table.to_binary(), f"{len(table)} partitions in {flash_size // _MIB} MiB"
-        ),
+        Part("partition-table", bootloader.table_offset, table.to_binary(), f"{len(table)} partitions"),
         Part("ota_0", table["ota_0"].offset, application.data, _describe(application)),
         *_blanks(table, is_keeping_evidence, is_erasing_nvs),
     ]
@@ -85,16 +82,17 @@ def _check(image: Image, board: Board, name: str, room: int) -> None:
     if image.chip != board.chip:
         raise FlashError(f"the {name} is for an {image.chip.title}, and {board.name} has an {board.chip.title}")
     if len(image.data) > room:
-        raise FlashError(f"the {name} has {len(image.data):,} bytes, and its place in the flash {room:,}")
+        way = ": take a build with OTA slots, or a board with more flash" if image.is_application else ""
+        raise FlashError(f"the {name} has {len(image.data):,} bytes, and its place in the flash {room:,}{way}")
 
 
 def _blanks(table: Table, is_keeping_evidence: bool, is_erasing_nvs: bool) -> Iterator[Part]:
     """What is to be ones. They are written like data, because what is written is read back, and an erase is not."""
     wanted = {"otadata": "empty: starts ota_0"}
     if not is_keeping_evidence:
-        wanted |= {"journal": "erased", "access": "erased"}
+        wanted |= dict.fromkeys(("journal", "access"), ERASED)
     if is_erasing_nvs:
-        wanted |= {"nvs": "erased", "nvs_keys": "erased"}
+        wanted |= dict.fromkeys(("nvs", "nvs_keys"), ERASED)
     for label, what in wanted.items():
         yield Part(label, table[label].offset, b"\xff" * table[label].size, what)
     # without its header nothing starts it: no older firmware may be left to fall back to
