@@ -17,6 +17,7 @@ from .commands import (
     collect,
     command,
     config,
+    doctor,
     emulate,
     flash,
     homeassistant,
@@ -57,6 +58,7 @@ app.add_typer(rollout.app, name="rollout")
 app.command("pos")(pos.pos)
 app.add_typer(audit.app, name="audit")
 app.add_typer(service.app, name="service")
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(homeassistant.app, name="homeassistant")

@@ -109,8 +109,13 @@ def describe(record: dict[int, Any]) -> Line:
     return Line("lock", f"event {kind}", str(record.get(15, "")))
 
 
+def alarm_text(code: Any) -> str:
+    """Return what an alarm (SPEC.md 7.2) is about."""
+    return _named(_ALARMS, code)
+
+
 def _alarm(record: dict[int, Any]) -> Line:
-    name, step = _named(_ALARMS, record.get(11)), record.get(14)
+    name, step = alarm_text(record.get(11)), record.get(14)
     if step == 0:
         return Line("lock", f"alarm over: {name}", "")
     return Line("lock", f"ALARM: {name}" + (f", step {step}" if record.get(11) == 7 and step else ""), "", is_bad=True)

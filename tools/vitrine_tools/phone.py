@@ -109,6 +109,11 @@ class Phone:
         self._one_at_a_time = asyncio.Lock()
         self._request_id = 0
 
+    @property
+    def lock_id(self) -> str:
+        """The lock that this is a session with."""
+        return self._lock_id
+
     async def ask(self, op: int, body: Any = None) -> tuple[Status, Any]:
         """Send one request and return (status, body) of its answer; LinkError or ProtocolError."""
         async with self._one_at_a_time:

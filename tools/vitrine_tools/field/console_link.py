@@ -107,11 +107,6 @@ class ConsolePhone(Phone):
         super().__init__(NoTransport(), lock_id, limits or Limits(answer_s=ANSWER_S))
         self.wire = wire
 
-    @property
-    def lock_id(self) -> str:
-        """The lock that this is a session with."""
-        return self._lock_id
-
     async def hello(self) -> Hello:
         """Ask who the lock is and for a nonce. Whoever names no lock means the one that the cable leads to."""
         if not self._lock_id:
