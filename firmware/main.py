@@ -30,7 +30,8 @@ from vitrine.drivers.partition import data_partition
 from vitrine.drivers.rng import random_bytes
 from vitrine.drivers.watchdog import Watchdog
 from vitrine.links.ble import BleLink
-from vitrine.links.uplinks import add_broker, add_console, add_network
+from vitrine.links.console import Console
+from vitrine.links.uplinks import add_broker, add_network
 
 SPACE = "vitrine"
 WATCHDOG_MS, DOOR_VOTE_MS, VOTE_MS = 8_000, 3_000, 30_000
@@ -50,10 +51,10 @@ def about():
 def build():
     """Build the lock and return its supervisor."""
     watchdog = Watchdog(WATCHDOG_MS)  # first: a lock that fails to come up tries again, it does not stay dead
-    if ".wipe" in os.listdir("/"):  # deprovisioning was begun
-        from vitrine.drivers.wipe import wipe
+    if {".wipe", ".wiped"}.intersection(os.listdir("/")):  # deprovisioning was begun
+        from vitrine.drivers.wipe import go_on
 
-        wipe(SPACE, watchdog.feed)
+        go_on(SPACE, watchdog.feed)
         machine.reset()
     machine.freq(board.CPU_HZ)
     identity = Identity(blob("provision"))
@@ -114,7 +115,13 @@ def build():
         supervisor.add("room", rules.run, RESTART)
     add_broker(supervisor, blob, identity, events, dispatch, scenario, timekeeper.hint)
     add_network(supervisor, blob, identity, events, dispatch, board.SERVE_ON)
-    add_console(supervisor, SPACE, identity, events, dispatch, board, watchdog.feed, door.check_strike)
+
+    def load_programs():
+        from vitrine.field_parts import make_programs
+
+        return make_programs(SPACE, identity, events, dispatch, supervisor.excuse, watchdog.feed, door.check_strike)
+
+    supervisor.add("console", Console(dispatch, identity.lock_id, load_programs).run, RESTART)
     return supervisor
 
 

@@ -1,10 +1,11 @@
-"""Composition root of the open console: what programs there find as `lock`. Loaded with the first one."""
+"""Composition root of the open console: what runs programs, and what they find as `lock`. Loaded with the first."""
 
 import board
 import machine
 from esp32 import Partition
 
 from vitrine.app.field import Field
+from vitrine.drivers.console_programs import Programs
 from vitrine.drivers.nvs import Blob, Integer
 from vitrine.drivers.partition import data_partition
 from vitrine.drivers.wipe import begin
@@ -18,7 +19,7 @@ class Chip:
         self._space = space
         self.partition = data_partition
         self.reset = machine.reset
-        self.begin_wipe = begin
+        self.begin_wipe = lambda: begin(space)
         rows = [each.info() for kind in (Partition.TYPE_APP, Partition.TYPE_DATA) for each in Partition.find(kind)]
         end = max([row[2] + row[3] for row in rows])
         self.about = {"name": board.NAME, "version": VERSION, "sequence": SEQUENCE, "flash": end}
@@ -35,3 +36,12 @@ class Chip:
 def make_lock(space: str, identity, evidence, clock, tables) -> Field:
     """Return a `lock` for the programs of one open console."""
     return Field(identity, Chip(space), evidence, clock, tables)
+
+
+def make_programs(space: str, identity, events, dispatch, excuse, feed, check_strike) -> Programs:
+    """Return what runs the programs of one open console, with a `lock` for them."""
+    lock = make_lock(space, identity, dispatch.evidence, dispatch.clock, dispatch.keys)
+    service = dispatch.service if identity.lock_id else None
+    ran = service.ran if service else len  # on an unprovisioned lock there is no record to be kept
+    ended = (lambda: service.end("closed")) if service else int
+    return Programs(lock, board, dispatch.clock.ticks_ms, ran, feed, check_strike, excuse, events.fault, ended)

@@ -68,7 +68,7 @@ class Programs:
         pass
 
     def forget(self):
-        pass
+        self._bench.forgotten.append(self._bench.sessions.index(self))
 
 
 class Bench:
@@ -84,6 +84,7 @@ class Bench:
         self.fails = False
         self.channels = []
         self.sessions = []
+        self.forgotten = []  # sessions, as often as their names were thrown away
         self.during = lambda: None
         self.console = Console(self, lock_id, self.make_programs, self.write)
 
@@ -270,6 +271,8 @@ def test_the_end_of_service_is_the_end_of_the_prompt():
     bench.serve()
     bench.say(b"\x01")
     bench.service.opened = False  # by time, or by an act of the lock's
+    bench.wait(250)
+    assert bench.forgotten == [0]
     assert bench.say(b"2\x04") == b"", "not run"
     assert bench.say(b"\n") == BANNER and bench.programs == []
 
@@ -280,6 +283,7 @@ def test_a_new_service_has_names_of_its_own():
     bench.say(b"1\r")
     bench.service.begin()  # at once the next: nobody saw the end of the one before
     bench.say(b"2\r")
+    assert bench.forgotten == [0]
     assert bench.programs == [(0, b"1"), (1, b"2")]
 
 

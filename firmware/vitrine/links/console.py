@@ -1,7 +1,7 @@
 """The wire of the board: requests in lines, and for who may, MicroPython's prompt (SPEC.md section 18).
 
 Owns the lines, the banner of a lock in service, and the time limits. What a request means is app.dispatch's; the prompt
-is console_repl, and the programs run in console_programs: both are loaded when the console opens.
+is console_repl, and runs programs by drivers.console_programs: both are loaded when the console opens.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _CTRL_D = const(4)
 class Console:
     """The lock's end of the wire. lock_id is empty while the lock is unprovisioned: then it is open.
 
-    make_programs() returns a console_programs.Programs; write(bytes) sends, unchanged.
+    make_programs() returns a drivers.console_programs.Programs; write(bytes) sends, unchanged.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Console:
         make_programs: "Callable[[], Any]",
         write: "Callable[[bytes], Any] | None" = None,
     ) -> None:
-        self._dispatch = dispatch
+        self._dispatch: "Any" = dispatch
         self._clock = dispatch.clock
         self._lock_id = lock_id
         self._make_programs = make_programs
@@ -75,7 +75,7 @@ class Console:
         finally:
             reader.cancel()
             self._hang_up()
-            self._repl = None
+            self._forget()
 
     async def _read(self) -> None:
         """Take what comes, some bytes at a time. One by one: to ask for more waits on the chip until so many are there.
@@ -145,17 +145,20 @@ class Console:
         """Answer `line` if it is a request of SPEC.md section 18; return whether it is one."""
         if not line.startswith(_REQUEST):
             return False
-        channel = self._channel
+        channel: "Any" = self._channel
         now_ms = self._asked_ms = self._clock.ticks_ms()
         if channel is None:
             channel = self._channel = self._dispatch.channel(_LINK_CONSOLE, b"console")
             self._since_ms = now_ms
         text = line[len(_REQUEST) :].replace(b"-", b"+").replace(b"_", b"/")
         try:
-            answer = channel.handle(binascii.a2b_base64(text + b"=="))
+            message = binascii.a2b_base64(text + b"==")  # pyright: ignore[reportAttributeAccessIssue]
         except ValueError:
             answer = channel.malformed()
-        text = binascii.b2a_base64(answer).rstrip(b"=\n").replace(b"+", b"-").replace(b"/", b"_")
+        else:
+            answer = channel.handle(message)
+        text = binascii.b2a_base64(answer)  # pyright: ignore[reportAttributeAccessIssue]
+        text = text.rstrip(b"=\n").replace(b"+", b"-").replace(b"/", b"_")
         self._write(_ANSWER + text + b"\r\n")
         if channel.is_exhausted:
             self._hang_up()
@@ -181,9 +184,7 @@ class Console:
 
     def _say_closed(self) -> None:
         now_ms = self._clock.ticks_ms()
-        self._has_to_say = (
-            self._said_ms is not None and 0 <= self._clock.ticks_diff(now_ms, self._said_ms) < _BANNER_MS
-        )
+        self._has_to_say = self._said_ms is not None and 0 <= self._clock.ticks_diff(now_ms, self._said_ms) < _BANNER_MS
         if not self._has_to_say:
             self._said_ms = now_ms
             self._write(b"Vitrine " + self._lock_id.encode() + b": service is closed\r\n")
@@ -193,21 +194,27 @@ class Console:
         if not self._lock_id:
             return True
         service = self._dispatch.service
-        is_open = service is not None and service.is_open()
+        is_open = bool(service and service.is_open())
         if is_open:
             self._has_to_say = False
-        if not is_open or service.number != self._number:
-            self._repl = None
-            self._number = service.number if is_open else 0
+        number = service.number if is_open else 0
+        if number != self._number:
+            self._number = number
+            self._forget()
         return is_open
 
     def _end(self) -> None:
         """Who was served has had enough."""
-        self._repl = None
+        self._forget()
         if self._lock_id:
             self._dispatch.service.end("closed")
             self._said_ms = None
             self._say_closed()
+
+    def _forget(self) -> None:
+        repl, self._repl = self._repl, None
+        if repl is not None:
+            repl.end()
 
     def _hang_up(self) -> None:
         channel, self._channel = self._channel, None

@@ -1,7 +1,7 @@
 """MicroPython's prompt as tools expect it: friendly, raw, and raw paste mode (docs: reference/repl).
 
 Owns what comes in and how it is answered; bytes in, bytes out, no wire, no clock. Programs are run by
-console_programs. Loaded when the console opens.
+drivers.console_programs. Loaded when the console opens.
 """
 
 from micropython import const
@@ -69,6 +69,10 @@ class Repl:
             if take(byte):
                 break
         return data[taken:]
+
+    def end(self) -> None:
+        """The console closes: nothing of the programs stays."""
+        self._programs.forget()
 
     # raw mode
 

@@ -53,24 +53,3 @@ def add_network(supervisor, blob, identity, events, dispatch, serve_on) -> None:
         from .http import HttpLink
 
         supervisor.add("http", HttpLink(dispatch, events, network, serve_on).run, RESTART)
-
-
-def add_console(supervisor, space, identity, events, dispatch, board, feed, check_strike) -> None:
-    """Add the wire; `space` is the NVS namespace of the lock."""
-    from .console import Console
-
-    lock_id = identity.lock_id
-
-    def make_programs():  # when it opens
-        from vitrine.field_parts import make_lock
-
-        from .console_programs import Programs
-
-        service = dispatch.service if lock_id else None
-        ran = service.ran if service else len
-        ended = (lambda: service.end("closed")) if service else int
-        lock = make_lock(space, identity, dispatch.evidence, dispatch.clock, dispatch.keys)
-        ticks_ms, excuse = dispatch.clock.ticks_ms, supervisor.excuse
-        return Programs(lock, board, ticks_ms, ran, feed, check_strike, excuse, events.fault, ended)
-
-    supervisor.add("console", Console(dispatch, lock_id, make_programs).run, RESTART)

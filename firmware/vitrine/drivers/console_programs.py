@@ -4,11 +4,11 @@ While a program runs nothing else of the firmware does. A timer's callback feeds
 then the program gets what Ctrl-C gives, and if it does not end, the watchdog ends it. Loaded when the console opens.
 """
 
-import asyncio.core
 import gc
 import io
 import os
 import sys
+from asyncio import core  # pyright: ignore[reportAttributeAccessIssue]
 
 import machine
 from micropython import const, kbd_intr
@@ -95,10 +95,9 @@ class Programs:
         self._ran(source)
         if not self._names:
             self._names = {"__name__": "__main__", "lock": self._lock}
-        modules = sys.modules
+        modules: "Any" = sys.modules
         before = set(modules)
         held = {name: modules.get(name) for name in self._guards}
-        core: "Any" = asyncio.core
         task = core.cur_task
         timer = machine.Timer(-1)
         self._is_late = False
@@ -133,7 +132,8 @@ class Programs:
 
     def explain(self, error: BaseException) -> None:
         """Write a traceback to the wire."""
-        sys.print_exception(error, sys.stdout)
+        out: "Any" = sys.stdout
+        sys.print_exception(error, out)
 
     def forget(self) -> None:
         """Throw the names away, and whatever the session has mounted from the technician's side."""
