@@ -99,6 +99,7 @@ def test_a_plan_as_in_the_manual(tmp_path):
         ('concurrency = 8', 'concurrency = 0', "concurrency"),
         ('concurrency = 8', 'parallel = 8', "parallel"),
         ('rate = 0.02', 'rate = 2', "stop.rate"),
+        ('stop = { failures = 1 }', 'stop = { alarms = 1 }', "only the whole plan"),
         ('failures = 2', 'failures = 0', "stop.failures"),
         ('manifest = "app-8.manifest"', 'manifest = ', "not TOML"),
         ('[fleet]\ncase-001 = ["jewellery", "store-7"]\ncase-002 = []', 'fleet = ["a", "a"]', "named twice"),

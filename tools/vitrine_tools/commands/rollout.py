@@ -198,8 +198,7 @@ def _assigned(content: "Plan", signed: "Signed") -> Any:
 def _check_site(site: Site, content: "Plan") -> None:
     from ..errors import ToolError
 
-    stops = [content.stop, *(ring.stop for ring in content.ring if ring.stop)]
-    if site.db is None and any(stop.alarms or stop.refusals for stop in stops):
+    if site.db is None and (content.stop.alarms or content.stop.refusals):
         raise ToolError("the plan stops by alarms or refusals: give --db, the collector's database")
 
 
@@ -221,11 +220,11 @@ def _run(site: Site, book: "Book", content: "Plan", signed: "Signed", component:
 
     async def run() -> "Course | None":
         store = None if site.db is None else Store(site.db, is_new_allowed=False)
+        harm = None if store is None else Figures(store, book.begun_s, content.baseline, content.stop)
         async with Exchange(address) as exchange:
             targets = Targets(exchange, signed, component, content.silent)
-            figures = {} if store is None else {"harm": Figures(store, book.begun_s, content.baseline, content.stop)}
             with _shown(book) as told:
-                runner = Runner(book, content, push=targets.push, check=targets.check, told=told, **figures)
+                runner = Runner(book, content, push=targets.push, check=targets.check, harm=harm, told=told)
                 task = asyncio.ensure_future(runner.run())
                 for number in (signal.SIGINT, signal.SIGTERM):
                     asyncio.get_running_loop().add_signal_handler(number, task.cancel)

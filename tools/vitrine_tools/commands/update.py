@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -335,7 +335,7 @@ def _sentence(word: str, version: str, is_shadow: bool) -> str:
     }.get(word, word)
 
 
-def _refused(way: Way, refusal: Any) -> None:
+def _refused(way: Way, refusal: Any) -> NoReturn:
     """Say it, and exit with 1."""
     from .. import protocol
 

@@ -11,10 +11,10 @@
     case-001 = ["jewellery", "store-7"]
     case-002 = []
 
-    [stop]                              # of each ring that does not say its own
-    failures = 1                        # locks that returned, refused or fell silent
-    rate = 0.02                         # their share of the ring
-    alarms = 3                          # new alarms beyond what is usual; needs the collector's database
+    [stop]
+    failures = 1                        # locks of a ring that returned, refused or fell silent
+    rate = 0.02                         # their share of the ring; a ring may have a `stop` of these two of its own
+    alarms = 3                          # new alarms at all updated locks beyond what is usual: the collector knows
     refusals = 20                       # refusals at the doors, likewise
 
     [[ring]]
@@ -154,6 +154,8 @@ class Plan(_Model):
             strangers = set(ring.locks) - self.fleet.keys()
             if strangers:
                 raise ValueError(f"ring {number} names {min(strangers)}, which is not in the fleet")
+            if ring.stop and (ring.stop.alarms or ring.stop.refusals):
+                raise ValueError(f"ring {number} stops by alarms or refusals: only the whole plan can")
             if set(ring.labels) - labels:
                 raise ValueError(f"ring {number} wants the label {min(set(ring.labels) - labels)}, which no lock has")
         return self

@@ -46,7 +46,7 @@ class Runner:
         *,
         push: Push,
         check: Push,
-        harm: Harm = lambda _done: None,
+        harm: Harm | None = None,
         told: Callable[[str], None] = lambda _line: None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
@@ -141,6 +141,8 @@ class Runner:
                 task.result()  # what a function that never raises has raised is an end
 
     def _harmed(self, places: dict[tuple[int, str], Place], rings: Iterable[int]) -> str | None:
+        if self._harm is None:
+            return None
         numbers = set(rings)
         return self._harm(
             {
