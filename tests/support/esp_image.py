@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import zlib
 
 from esptool import bin_image
 
@@ -73,5 +74,7 @@ def merged(chip="esp32", boot=None, app=None, table=None, table_offset=0x8000):
 
 def signed(image):
     """With a block of secure boot version 2 behind it, as far as a reader without the key can tell."""
-    block = b"\xe7\x02\0\0" + hashlib.sha256(image).digest()
-    return image + b"\xff" * (-len(image) % SECTOR) + block.ljust(1216, b"\0").ljust(SECTOR, b"\xff")
+    image += b"\xff" * (-len(image) % SECTOR)
+    block = (b"\xe7\x02\0\0" + hashlib.sha256(image).digest()).ljust(1196, b"\0")
+    block += zlib.crc32(block).to_bytes(4, "little") + bytes(16)
+    return image + block.ljust(SECTOR, b"\xff")

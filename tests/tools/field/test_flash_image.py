@@ -130,8 +130,12 @@ def test_a_signed_image_keeps_its_signature():
     assert image.for_flash(4 << 20) is image
     with pytest.raises(ImageError, match="signed for 4 MiB of flash: build it for 8 MiB"):
         image.for_flash(8 << 20)
-    with pytest.raises(ImageError, match="signature is not whole"):
-        flash_image.parse(data[:-1])
+    for broken in (data[:-1], data[:-3000], data[:4200] + b"!" + data[4201:]):
+        with pytest.raises(ImageError, match="signature is not whole"):
+            flash_image.parse(broken)
+    other = esp_image.signed(esp_image.bootloader(mib=8))
+    with pytest.raises(ImageError, match="signature of another"):
+        flash_image.parse(data[:-4096] + other[-4096:])
 
 
 def test_the_table_of_a_merged_image_is_where_its_bootloader_looks():
@@ -173,3 +177,17 @@ def test_an_image_for_another_family():
 def test_a_merged_image_that_is_none(change, problem):
     with pytest.raises(ImageError, match=problem):
         flash_image.split(change(esp_image.merged()), CHIPS["esp32"])
+
+
+@pytest.mark.parametrize("scheme", ["ecdsa256", "rsa3072"])
+def test_what_espressifs_own_tool_signed(tmp_path, scheme):
+    (tmp_path / "app").write_bytes(APPLICATION)
+    espsecure = [sys.executable, "-m", "espsecure"]
+    make = ["generate-signing-key", "--version", "2", "--scheme", scheme, "key"]
+    sign = ["sign-data", "--version", "2", "--keyfile", "key", "--output", "signed", "app"]
+    for words in (make, sign):
+        subprocess.run([*espsecure, *words], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    data = (tmp_path / "signed").read_bytes()
+    image = flash_image.parse(data)
+    assert image.is_signed and image.data == data and image.is_application
+    assert len(data) == len(esp_image.signed(APPLICATION))

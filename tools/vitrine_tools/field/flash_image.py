@@ -6,6 +6,7 @@ esp_app_desc.h), secure boot version 2 (docs: security/secure-boot-v2, "Signatur
 
 import hashlib
 import struct
+import zlib
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import xor
@@ -22,7 +23,8 @@ _APP_DESCRIPTION: Final = struct.Struct("<II8x32s32s")
 _MAGIC, _CHECKSUM, _APP_MAGIC = 0xE9, 0xEF, 0xABCD5432
 _DIGEST_SIZE: Final = 32
 _SEGMENTS_MAX: Final = 16
-_SIGNATURE: Final = b"\xe7\x02"
+_SIGNATURES: Final = (b"\xe7\x02", b"\xe7\x03")  # RSA-PSS; ECDSA
+_SIGNATURE_CRC: Final = 1196  # where it is in a block
 _ROW: Final = struct.Struct("<2sBxII20x")
 _TABLE_ROW, _TABLE_END = b"\xaa\x50", b"\xeb\xeb"
 _MIB: Final = 1024 * 1024
@@ -92,11 +94,10 @@ def parse_first(data: bytes) -> Image:
         raise ImageError("the image is cut short or damaged: its SHA-256 is wrong")
     end += _DIGEST_SIZE
     signature = -(-end // SECTOR) * SECTOR
-    is_signed = data[signature : signature + len(_SIGNATURE)] == _SIGNATURE
+    is_signed = data[signature : signature + 2] in _SIGNATURES
     if is_signed:
+        _check_signature(data, signature)
         end = signature + SECTOR
-        if len(data) < end:
-            raise ImageError("the image is cut short: its signature is not whole")
     # the build that verifies and decrypts is large: its table is one place farther
     table_offset = SECURE_TABLE_OFFSET if is_signed else TABLE_OFFSET
     image = Image(data[:end], chip, _MIB << (speed_and_size >> 4), False, is_signed, table_offset)
@@ -151,6 +152,15 @@ def _application_place(table: bytes) -> tuple[int, int]:
         if kind == APP:
             found = found or (offset, size)
     raise ImageError("the merged image is damaged: its partition table has no end")
+
+
+def _check_signature(data: bytes, at: int) -> None:
+    """Check that the sector of signatures is whole and about this image: not by whom, which only the chip knows."""
+    crc = data[at + _SIGNATURE_CRC : at + _SIGNATURE_CRC + 4]
+    if len(data) < at + SECTOR or zlib.crc32(data[at : at + _SIGNATURE_CRC]) != int.from_bytes(crc, "little"):
+        raise ImageError("the image is cut short or damaged: its signature is not whole")
+    if data[at + 4 : at + 4 + _DIGEST_SIZE] != hashlib.sha256(data[:at]).digest():
+        raise ImageError("the image has the signature of another one")
 
 
 def _check_segments(data: bytes, segments: int) -> int:
