@@ -29,10 +29,10 @@ from vitrine.drivers.files import Files
 from vitrine.drivers.nvs import Blob, Integer
 from vitrine.drivers.partition import data_partition
 
-if ".wipe" in os.listdir("/"):
-    from vitrine.drivers.wipe import wipe
+if {".wipe", ".wiped"}.intersection(os.listdir("/")):
+    from vitrine.drivers.wipe import go_on
 
-    wipe("vitrine", lambda: None)
+    go_on("vitrine", lambda: None)
     machine.reset()
 from vitrine.field_parts import make_lock
 

@@ -4,14 +4,15 @@ A mark comes first, a file, as it is made and removed whole and lies beside all 
 lock is nobody's: each start goes on here before it looks at anything else, and starts again when all is gone.
 
 What is secret goes first, as files may fail. From then on NVS is not touched: its driver knows nothing of an erase
-behind its back, and only a start sets it right.
+behind its back, and only a start sets it right. What it knew of updates is in the mark, and comes back with that start:
+an old application does not come to run because somebody deprovisions the lock.
 """
 
 import os
 
 from micropython import const
 
-from .nvs import Blob
+from .nvs import Blob, Integer
 from .partition import data_partition
 
 _TYPE_CHECKING = const(0)
@@ -19,10 +20,13 @@ if _TYPE_CHECKING:
     from collections.abc import Callable
 
 _MARK = "/.wipe"
+_ERASED = "/.wiped"  # its name when all is gone
+_ASIDE = "/.keep"
 # the application's own: bundles, and what a board without an image of ours was given instead
 _KEPT = ("slots", "lib", "vitrine", "boot.py", "main.py", "board.py", ".wipe")
 _FILLER = "/fill"
 _ROOT = "/./"  # of the flash alone: "/" shows what is mounted beside it, too
+_FLOOR, _SLOTS = "upd_floor", "slots"  # SPEC.md sections 20.4 and 20.6
 _FOLDER = const(0x4000)
 _SECTOR = const(4096)
 _PIECE = const(512)
@@ -31,19 +35,31 @@ _CHURN = const(128)
 _CHURNED = const(100)
 
 
-def begin() -> None:
-    """Leave the mark: from the next start on the lock is wiped, whatever happens."""
-    with open(_MARK, "w"):
-        pass
+def begin(space: str) -> None:
+    """Leave the mark: from the next start on the lock is wiped, whatever happens. `space`: its NVS namespace."""
+    with open(_ASIDE, "wb") as file:
+        file.write((Integer(space, _FLOOR).load() or 0).to_bytes(4, "big"))
+        file.write(Blob(space, _SLOTS).load() or b"")
+    os.rename(_ASIDE, _MARK)
 
 
-def wipe(space: str, feed: "Callable[[], object]") -> None:
-    """Erase everything, if that was begun; afterwards the chip has to be started again at once.
+def go_on(space: str, feed: "Callable[[], object]") -> None:
+    """Do what the mark says; afterwards the chip has to be started again at once. OSError: the next start tries again.
 
-    space: the NVS namespace of the record. feed(): the watchdog's. OSError leaves the mark: the next start tries again.
+    feed(): the watchdog's.
     """
-    if _MARK[1:] not in os.listdir("/"):
-        raise ValueError("not begun")
+    files = os.listdir("/")
+    if _MARK[1:] in files:
+        _erase(space, feed)
+        os.rename(_MARK, _ERASED)
+    elif _ERASED[1:] in files:
+        with open(_ERASED, "rb") as file:
+            Integer(space, _FLOOR).save(int.from_bytes(file.read(4), "big"))
+            Blob(space, _SLOTS).save(file.read())
+        os.remove(_ERASED)
+
+
+def _erase(space: str, feed: "Callable[[], object]") -> None:
     Blob(space, "provision").remove()
     for label in ("journal", "access", "nvs"):
         device = data_partition(label)
@@ -55,7 +71,6 @@ def wipe(space: str, feed: "Callable[[], object]") -> None:
                 device.ioctl(6, sector)
     _remove_files(_ROOT, feed)
     _overwrite_files(feed)
-    os.remove(_MARK)
 
 
 def _remove_files(folder: str, feed: "Callable[[], object]") -> None:
