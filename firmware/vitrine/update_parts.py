@@ -42,7 +42,7 @@ class Parts:
 
     def application(self) -> Application:
         """Return the way into the slot that neither runs nor was confirmed."""
-        return Application(slots.B if self.slots.active == slots.A else slots.A)
+        return Application(self.slots.active)
 
     def battery_mv(self) -> "int | None":
         """Return the supply's voltage, or None where it is not measured."""

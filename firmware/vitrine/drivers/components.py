@@ -11,7 +11,7 @@ from esp32 import Partition
 from micropython import const
 
 from . import bundle
-from .slots import FOLDER, path_of
+from .slots import FOLDER, A, B, path_of
 
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
@@ -140,17 +140,21 @@ class Stage:
 
 
 class Application:
-    """An application on its way into slot `number`, A or B: one file, block after block, that gets its name last."""
+    """An application on its way into a slot: one file, block after block, that gets its name last.
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    number: of the slot, the one that is not `active`, which alone is never touched.
+    """
+
+    def __init__(self, active: int) -> None:
+        self.number = B if active == A else A
         self._new = FOLDER + _NEW
-        self._path = path_of(number)
+        self._path = path_of(self.number)
+        self._others = [self._new] + [path_of(each) for each in (A, B) if each != active]
 
     def clear(self) -> None:
-        """Make room: what is in the slot is neither running nor what ran before."""
-        _remove(self._new)
-        _remove(self._path)
+        """Make room: what is in another slot neither runs nor will."""
+        for path in self._others:
+            _remove(path)
 
     def count(self) -> int:
         """Return how many blocks may be there."""
