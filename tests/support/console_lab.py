@@ -1,10 +1,12 @@
 """A lock at the end of a wire, and a technician who drives the real mpremote at the other."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import sys
 import termios
+import time
 import tty
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from vitrine_tools.phone import NoTransport
 from vitrine_tools.protocol import Action
 
 LIMIT_S = 60
-SERVICE = 136  # SPEC.md section 7
+LINK_CONSOLE, SERVICE = 4, 136  # SPEC.md section 7
 COUNT, DIGEST, DETAIL = 14, 31, 15
 BANNER = f"Vitrine {LOCK_ID}: service is closed\r\n".encode()
 
@@ -145,28 +147,35 @@ class StillPhone(ConsolePhone):
         super().__init__(NoTransport(), LOCK_ID)  # pyright: ignore[reportArgumentType]
         self._lock = lock
         self._bytes = wire
+        self._heard = b""
 
     async def ask(self, op, body=None):
-        import base64
-
         self._request_id += 1
-        request = protocol.request(op, self._request_id, body)
-        answer = await self.say(b">vitrine " + base64.urlsafe_b64encode(request).rstrip(b"=") + b"\r")
-        text = answer.rpartition(b"<vitrine ")[2].strip()
+        request = base64.urlsafe_b64encode(protocol.request(op, self._request_id, body)).rstrip(b"=")
+        self.write(b">vitrine " + request + b"\r")
+        await self.hear(b"<vitrine ")
+        text = (await self.hear(b"\r\n"))[:-2]
         request_id, status, body = protocol.read_answer(base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4)))
         assert request_id == self._request_id
         return status, body
 
-    async def say(self, data: bytes) -> bytes:
-        """Send bytes; return what comes back before the lock waits again."""
-        self._bytes.write(data)
-        return await self.hear()
+    async def say(self, data: bytes, until: bytes) -> bytes:
+        """Send bytes; return what comes back, to where `until` ends."""
+        self.write(data)
+        return await self.hear(until)
 
-    async def hear(self) -> bytes:
-        """What came meanwhile."""
-        for _ in range(20):
-            await asyncio.sleep(0)
-        await self._lock.advance(0)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        return self._bytes.read()
+    def write(self, data: bytes) -> None:
+        """Send bytes, and do not wait."""
+        self._bytes.write(data)
+
+    async def hear(self, until: bytes) -> bytes:
+        """Return what has come, to where `until` ends. The terminal itself takes a moment of real time."""
+        end_s = time.monotonic() + LIMIT_S
+        while until not in self._heard and time.monotonic() < end_s:
+            await asyncio.sleep(0.001)
+            await self._lock.advance(0)
+            self._heard += self._bytes.read()
+        at = self._heard.find(until) + len(until)
+        assert at >= len(until), (self._heard, self._lock.last_words())
+        heard, self._heard = self._heard[:at], self._heard[at:]
+        return heard

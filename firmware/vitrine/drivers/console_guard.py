@@ -18,7 +18,6 @@ _MACHINE = const(
     ("freq", "reset_cause", "unique_id", "PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
 )
 _ESP32 = const(("idf_heap_info", "HEAP_DATA", "HEAP_EXEC", "raw_temperature", "mcu_temperature"))
-_PIN_MAPS = const(("board", "cpu"))
 _EPERM = const(1)
 
 
@@ -36,19 +35,21 @@ class Names:
 
 
 class Gate:
-    """A class of the chip that is asked for with care: allow(arguments) raises where it must not be made."""
+    """A class of the chip that is asked for with care: allow(arguments) raises where it must not be made.
 
-    def __init__(self, maker, allow: "Callable[..., None]", hidden: "tuple[str, ...]" = ()) -> None:
+    Of its own names the constants are to be had, and no method: they make objects too, or change the chip.
+    """
+
+    def __init__(self, maker, allow: "Callable[..., None]") -> None:
         self._maker = maker
         self._allow = allow
-        self._hidden = hidden
 
     def __call__(self, *arguments, **named):
         self._allow(*arguments, **named)
         return self._maker(*arguments, **named)
 
     def __getattr__(self, name: str):
-        if name in self._hidden:
+        if name != name.upper():
             raise AttributeError(name)
         return getattr(self._maker, name)
 
@@ -87,11 +88,11 @@ def guards(board, ended: "Callable[[], object]") -> "dict[str, Any]":
 
     chip: "Any" = Names(machine, _MACHINE)
     for name in ("Pin", "PWM", "ADC"):
-        setattr(chip, name, Gate(getattr(machine, name), not_the_strike, _PIN_MAPS))
+        setattr(chip, name, Gate(getattr(machine, name), not_the_strike))
     chip.RTC = Calendar
     chip.reset = reset
     chip.soft_reset = soft_reset
     parts: "Any" = Names(esp32, _ESP32)
     parts.NVS = Gate(esp32.NVS, not_ours)
-    parts.Partition = Gate(esp32.Partition, files_alone, ("find",))
+    parts.Partition = Gate(esp32.Partition, files_alone)
     return {"machine": chip, "esp32": parts}

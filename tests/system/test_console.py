@@ -1,0 +1,219 @@
+"""The console over time and against mistakes: how long service and programs last, and what programs get of the chip.
+
+In virtual time, byte by byte over the wire.
+"""
+
+import contextlib
+
+import pytest
+
+from support.console_lab import BANNER, COUNT, DETAIL, LINK_CONSOLE, SERVICE, Bytes, StillPhone
+from support.store import ALARM, FAULT, LOCK_ID, LOCK_OPERATION, OPERATION, of_kind, strike_changes
+from vitrine_tools.protocol import Action, Op, Status
+
+RAW = b"\r\x03\r\x01"
+RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
+STRIKE_STUCK = 131
+
+
+@contextlib.asynccontextmanager
+async def wired(store, *, is_served: bool = True, **options):
+    """A provisioned lock in virtual time, and a technician at its wire, served unless told otherwise."""
+    port = store.folder / "wire"
+    async with store.lock(console=port, **options) as lock:
+        wire = Bytes(port)
+        try:
+            phone = StillPhone(lock, wire)
+            if is_served:
+                outcome = await phone.open(store.token(scopes=("service",)), store.holder, action=Action.SERVICE)
+                assert outcome.is_granted, outcome
+                await phone.say(RAW, RAW_BANNER)
+            yield lock, phone
+        finally:
+            wire.close()
+
+
+async def run(phone, program: str) -> tuple[str, str]:
+    """Run a program in raw mode that needs no time; return its output and its error."""
+    answer = await phone.say(program.encode() + b"\x04", b"\x04>")
+    assert answer.startswith(b"OK"), answer
+    out, error, _ = answer[2:].split(b"\x04")
+    return out.decode(), error.decode()
+
+
+def details(lock) -> list[str]:
+    return [event[DETAIL] for event in of_kind(lock, SERVICE)]
+
+
+async def test_service_ends_after_300_s_without_a_byte(store):
+    async with wired(store) as (lock, phone):
+        await lock.advance(299_000)
+        assert await run(phone, "print(1)") == ("1\r\n", "")
+        await lock.advance(299_000)
+        assert details(lock) == ["begin"]
+        await lock.advance(2_000)
+        assert details(lock) == ["begin", "idle"]
+        assert await phone.say(b"print(2)\x04\r\n", BANNER) == BANNER
+
+
+async def test_service_ends_after_900_s_however_busy(store):
+    async with wired(store) as (lock, phone):
+        for _ in range(8):
+            await lock.advance(110_000)
+            assert await run(phone, "print(1)") == ("1\r\n", "")
+        await lock.advance(21_000)
+        assert details(lock) == ["begin", "limit"] and of_kind(lock, SERVICE)[-1][COUNT] == 8
+        assert await phone.say(b"\r\n", BANNER) == BANNER
+
+
+async def test_nothing_opens_without_a_token_for_it(store):
+    async with wired(store, is_served=False) as (lock, phone):
+        outcome = await phone.open(store.token(scopes=("unlock",)), store.holder, action=Action.SERVICE)
+        assert not outcome.is_granted
+        assert await phone.say(RAW + b"print(1)\x04", BANNER) == BANNER
+        # over another link it lets the doctor be asked, and opens no console
+        assert (await store.open(lock, store.token(scopes=("service",)), action=Action.SERVICE)).is_granted
+        await lock.advance(1_000)
+        assert await phone.say(RAW + b"print(1)\x04\r\n", BANNER) == BANNER
+
+
+async def test_a_phone_at_the_wire_opens_as_over_the_air_and_is_ended_as_there(store):
+    async with wired(store, is_served=False) as (lock, phone):
+        assert (await phone.open(store.token(), store.holder)).is_granted and lock.strike_energised
+        assert of_kind(lock, LOCK_OPERATION)[-1][18] == LINK_CONSOLE
+        assert (await phone.status()).lock_id == LOCK_ID
+        await lock.advance(5_300)
+        status, _ = await phone.ask(Op.STATUS)
+        assert status == Status.REFUSED, "another connection, which has proved nothing"
+
+
+async def test_lock_over_the_wire_ends_service(store):
+    async with wired(store) as (lock, phone):
+        await phone.say(b"\x02\x03", b">>> \r\n>>> ")
+        token = store.token(scopes=("service", "unlock"))
+        assert (await phone.open(token, store.holder, action=Action.LOCK)).is_granted
+        assert details(lock) == ["begin", "closed"]
+        assert (await phone.say(b"print(2)\r\n", BANNER)).endswith(BANNER)
+
+
+async def test_the_strike_moves_by_a_recorded_test_alone(store):
+    async with wired(store) as (lock, phone):
+        await phone.say(b"\x02\x03", b">>> \r\n>>> ")
+        token = store.token(scopes=("service",))
+        assert (await phone.open(token, store.holder, action=Action.TEST)).is_granted
+        assert lock.strike_energised
+        await lock.advance(450)
+        assert lock.strike_energised
+        await lock.advance(100)
+        assert not lock.strike_energised
+        (operation,) = [event for event in of_kind(lock, LOCK_OPERATION) if event[OPERATION] == 1]
+        assert operation[DETAIL] == "test"
+
+
+REFUSED = (
+    "machine.Pin(26)",
+    "machine.Pin(26, machine.Pin.OUT, value=1)",
+    "machine.PWM(26)",
+    "machine.PWM(machine.Pin(pin), freq=100)",
+    "machine.ADC(26)",
+    "machine.mem32[0x3ff44008]",
+    "machine.WDT(timeout=100000)",
+    "machine.Timer(0)",
+    "machine.Pin.board",
+    "machine.RTC().datetime((2030, 1, 1, 0, 0, 0, 0, 0))",
+    "machine.RTC().memory(b'')",
+    "machine.deepsleep()",
+    "esp32.RMT(pin=26, resolution_hz=1000000)",
+    "esp32.NVS('vitrine')",
+    "esp32.Partition('nvs')",
+    "esp32.Partition('access')",
+    "esp32.Partition('journal')",
+    "esp32.Partition('otadata')",
+    "esp32.Partition('ota_1')",
+    "esp32.Partition(esp32.Partition.RUNNING)",
+    "esp32.Partition.find(esp32.Partition.TYPE_DATA)",
+    "esp32.Partition.set_boot(None)",
+    "esp32.Partition.mark_app_valid_cancel_rollback()",
+)
+ALLOWED = (
+    "machine.Pin(25).value()",
+    "machine.Pin(25, machine.Pin.OUT)",
+    "machine.unique_id()",
+    "machine.reset_cause()",
+    "machine.RTC().datetime()",
+    "esp32.NVS('technician')",
+    "esp32.Partition('vfs').info()",
+    "lock.state()",
+)
+
+
+async def test_programs_get_the_chip_without_what_the_lock_stands_on(store):
+    async with wired(store) as (lock, phone):
+        head = "import machine, esp32\npin = 26\n"
+        for each in REFUSED:
+            _, error = await run(phone, head + each)
+            assert "OSError: [Errno 1] EPERM" in error or "AttributeError" in error, (each, error)
+        for each in ALLOWED:
+            assert await run(phone, head + "x = " + each) == ("", ""), each
+        await lock.advance(60_000)
+        assert strike_changes(lock) == [] and lock.restarts == 0 and not of_kind(lock, FAULT)
+        assert (await store.open(lock)).is_granted, "the firmware has its own"
+
+
+DRIVEN = """
+import sys
+pin = sys.modules["vitrine.drivers.strike"].Pin(26)
+pin.init(pin.OUT, value=1)
+"""
+
+
+@pytest.mark.parametrize("rest", ["", "import time\ntime.sleep(5)\n"])
+async def test_a_strike_driven_past_the_firmware_is_off_within_200_ms(store, rest):
+    """By what the guard does not see, and with the program that did it still running or not."""
+    async with wired(store) as (lock, phone):
+        await phone.say(DRIVEN.encode() + rest.encode() + b"\x04", b"OK")
+        await lock.advance(6_000)
+        (on_ms, _), (off_ms, _) = strike_changes(lock)
+        assert 0 <= off_ms - on_ms <= 200
+        alarms = [(event[COUNT], event[DETAIL]) for event in of_kind(lock, 0) if event[ALARM] == STRIKE_STUCK]
+        assert alarms == [(1, "driven"), (0, "driven")]
+
+
+async def test_a_program_may_take_a_minute_and_then_is_interrupted(store):
+    async with wired(store) as (lock, phone):
+        await phone.say(b"import time\ntime.sleep(55)\nprint('done')\x04", b"OK")
+        await lock.advance(55_500)
+        assert await phone.hear(b">") == b"done\r\n\x04\x04>"
+        await phone.say(b"import time\nwhile True: time.sleep(1)\x04", b"OK")
+        await lock.advance(61_000)
+        answer = await phone.hear(b"\x04>")
+        assert answer.startswith(b"\x04Traceback") and b"KeyboardInterrupt" in answer
+        assert [event[DETAIL] for event in of_kind(lock, FAULT)] == ["console:KeyboardInterrupt"]
+        await lock.advance(30_000)
+        assert lock.restarts == 0 and await run(phone, "print(3)") == ("3\r\n", "")
+
+
+async def test_a_program_that_does_not_end_by_it_is_ended_by_the_watchdog(store):
+    async with wired(store) as (lock, phone):
+        program = "import time\nwhile True:\n try:\n  while True: time.sleep(1)\n except KeyboardInterrupt: pass"
+        await phone.say(program.encode() + b"\x04", b"OK")
+        await lock.advance(60_500)
+        assert lock.restarts == 0
+        await lock.advance(12_000)
+        assert lock.resets == [3], "by the watchdog"
+        assert await phone.say(b"\r\n", BANNER) == BANNER
+        assert (await store.open(lock)).is_granted
+
+
+async def test_service_leaves_nothing_on_the_heap(store):
+    async with wired(store) as (lock, phone):
+        used = []
+        for turn in range(60):
+            await phone.say(b"\x04", RAW_BANNER)
+            assert (await run(phone, "import errno\nx = bytes(3000)\nprint(len(x))"))[0] == "3000\r\n"
+            await phone.say(b"\x05A\x01" + b"y = [n for n in range(20)]" + b"\x04", b"\x04\x04\x04>")
+            if turn % 20 == 19:
+                await phone.say(b"\x04", RAW_BANNER)
+                used.append((await lock.memory())["used"])
+            await lock.advance(1_000)
+        assert used[2] - used[1] < 1024, used
