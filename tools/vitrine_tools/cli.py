@@ -22,6 +22,7 @@ from .commands import (
     flash,
     homeassistant,
     keygen,
+    logs,
     output,
     policy,
     pos,
@@ -59,6 +60,7 @@ app.command("pos")(pos.pos)
 app.add_typer(audit.app, name="audit")
 app.add_typer(service.app, name="service")
 app.command("doctor")(doctor.doctor)
+app.add_typer(logs.app, name="logs")
 app.add_typer(config.app, name="config")
 app.add_typer(policy.app, name="policy")
 app.add_typer(homeassistant.app, name="homeassistant")

@@ -10,6 +10,7 @@ from .options import with_options
 from .reaching import Reach
 
 if TYPE_CHECKING:
+    from ..audit.sealed import Keys
     from ..field.authority import Authority
     from ..field.diagnosis import Diagnosis
     from ..field.findings import Finding
@@ -33,7 +34,8 @@ def doctor(
     from ..field import diagnosis, findings
 
     report = reach.run(lambda authority: _fetch(reach, authority))
-    is_authentic = _is_authentic(report, keys, passphrase_file)
+    known = keys_of(report.lock_id, report.epoch, keys, passphrase_file)
+    is_authentic = None if known is None else report.is_authentic(known)
     if is_authentic is False:
         raise ToolError(
             f"the report on {report.lock_id} does not bear its lock's seal: somebody else made it, or altered it"
@@ -60,34 +62,21 @@ def doctor(
 
 
 async def _fetch(reach: Reach, authority: "Authority") -> "Diagnosis":
-    import asyncio
+    from ..field import diagnosis
 
-    from ..field import diagnosis, service
-    from ..field.console_link import ConsolePhone
-    from ..protocol import Action
-
-    async with reach.phone() as phone:
-        wire = phone.wire if isinstance(phone, ConsolePhone) else None
-        # a console that was closed is closed again
-        is_ours = wire is not None and not await asyncio.to_thread(service.is_open, wire)
-        await authority.ask(phone, Action.SERVICE)
-        try:
-            return await diagnosis.fetch(phone, phone.lock_id)
-        finally:
-            if wire is not None and is_ours:
-                await asyncio.to_thread(service.close, wire)
+    async with reach.served(authority) as phone:
+        return await diagnosis.fetch(phone, phone.lock_id)
 
 
-def _is_authentic(report: "Diagnosis", folder: Path, passphrase_file: Path | None) -> bool | None:
-    """Return None if there is no key to check it with."""
+def keys_of(lock_id: str, epoch: int | None, folder: Path, passphrase_file: Path | None) -> "Keys | None":
+    """Return the escrowed keys of a lock's journal, of its latest one if `epoch` is None; None if there are none."""
     from ..collector import escrow
 
     if not folder.is_dir():
         return None
     keeper = escrow.Escrow(folder, lambda: escrow.ask_passphrase(passphrase_file))
-    epoch = report.epoch if report.epoch is not None else keeper.last_epoch(report.lock_id)
-    keys = keeper.of(report.lock_id, epoch) if epoch >= 0 else None
-    return None if keys is None else report.is_authentic(keys)
+    epoch = keeper.last_epoch(lock_id) if epoch is None else epoch
+    return keeper.of(lock_id, epoch) if epoch >= 0 else None
 
 
 def _print(report: "Diagnosis", found: "list[Finding]", *, is_authentic: bool) -> None:

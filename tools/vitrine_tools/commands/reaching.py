@@ -69,6 +69,25 @@ class Reach(Right):
             async with await bleak_link.BleakLink.connect(device, self.timeout) as link:
                 yield Phone(link, lock_id)
 
+    @asynccontextmanager
+    async def served(self, authority: "Authority") -> "AsyncIterator[Phone]":
+        """Connect, and have service granted. A console that was closed is closed again."""
+        import asyncio
+
+        from ..field import service
+        from ..field.console_link import ConsolePhone
+        from ..protocol import Action
+
+        async with self.phone() as phone:
+            wire = phone.wire if isinstance(phone, ConsolePhone) else None
+            was_open = wire is None or await asyncio.to_thread(service.is_open, wire)
+            await authority.ask(phone, Action.SERVICE)
+            try:
+                yield phone
+            finally:
+                if wire is not None and not was_open:
+                    await asyncio.to_thread(service.close, wire)
+
     def run(self, work: "Callable[[Authority], Awaitable[Any]]") -> Any:
         """Do `work`, which makes its own sessions; ToolError in one line if the lock cannot be reached."""
         import asyncio
