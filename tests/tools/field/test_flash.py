@@ -25,6 +25,8 @@ def run(monkeypatch, capfd, tmp_path):
     """Run `vitrine flash` in a folder of its own; return (exit status, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
+    # esptool's own file of settings: it need not wait for our cable to come back as long as for a person's
+    (tmp_path / "esptool.cfg").write_text("[esptool]\nconnect_attempts = 2\n")
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["vitrine", "flash", *map(str, words)])
