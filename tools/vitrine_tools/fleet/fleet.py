@@ -31,6 +31,7 @@ _AT_ONCE: Final = 2 * (os.cpu_count() or 1)  # locks that start at the same time
 _KEPT: Final = 4096
 _ISSUER: Final = "fleet.pem"
 _SUBSCRIBE_S: Final = 30.0
+_CANCEL_S: Final = 1.0
 
 
 class Fleet:
@@ -178,9 +179,12 @@ class Fleet:
         return GivenUplink(self._broker, self._certificates)
 
     async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        pending = set(self._tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            # again: a client that is just connecting takes a cancellation for the end of its connection, and goes on
+            _, pending = await asyncio.wait(pending, timeout=_CANCEL_S)
 
     async def _end_locks(self) -> None:
         await asyncio.gather(*(member.stop() for member in self._by_id.values()))
