@@ -66,8 +66,8 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def messages_fit(request, monkeypatch):
-    """Every message of locks on the virtual radio, or at mosquitto, fits its schema (tests/support/message_tap.py).
+def messages_fit(request, monkeypatch, tmp_path_factory):
+    """Every message of locks, over the radio, bleak, HTTP or mosquitto, fits its schema (tests/support/message_tap.py).
 
     Not where the emulated board runs something else than the firmware.
     """
@@ -83,7 +83,14 @@ def messages_fit(request, monkeypatch):
         from support.message_tap import tap_topics
 
         tap_topics(monkeypatch, wrong)
+    end = None
+    if request.node.get_closest_marker("system"):
+        from support.message_tap import tap_clients
+
+        end = tap_clients(monkeypatch, wrong, tmp_path_factory.mktemp("tap") / "notes")
     yield wrong
+    if end is not None:
+        end()
     assert not wrong, wrong[:5]
 
 

@@ -1,4 +1,4 @@
-"""Holds every message of a test to its schema: frames over the virtual radio, and what locks publish at mosquitto.
+"""Holds every message of a test to its schema: frames over radio and bleak, HTTP, what locks publish at mosquitto.
 
 A lock may not answer what its schema does not have; nor call a request malformed that fits, or take one that does not.
 What the test itself publishes may be anything: only messages that it did not send are judged.
@@ -8,20 +8,28 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
+import sys
+from pathlib import Path
 
 import aiomqtt
 from jsonschema import Draft202012Validator
 
+from support import client_tap
+from support.http_client import parse
 from vitrine_tools import cbor, protocol
 from vitrine_tools.audit import sealed
+from vitrine_tools.http_phone import STATUSES as _HTTP_STATUSES
 from vitrine_tools.protocol import Op, Status
-from vitrine_tools.schemas import payloads
+from vitrine_tools.schemas import openapi, payloads
 from vitrine_tools.schemas.forms import project
 
 _REQUEST_BOUND = protocol.MAX_REQUEST
 _TEXTS = ("availability",)
 _JSON = ("state", "fresh", "result")
 _END_S = 0.5
+_OPS = {f"/v1/{op.name.lower()}": op for op in Op}
+_TAP_SITE = Path(__file__).resolve().parent / "tap_site"
 
 
 @functools.cache
@@ -160,6 +168,119 @@ def tap_frames(monkeypatch, wrong):
     monkeypatch.setattr(BumblePhone, "connect_raw", tapped_connect_raw)
     monkeypatch.setattr(BumblePhone, "write", tapped_write)
     monkeypatch.setattr(BumblePhone, "write_command", tapped_write_command)
+
+
+class NoteJudge:
+    """Takes the notes of client_tap.py, in the order in which they were made in each process."""
+
+    def __init__(self, wrong):
+        self._wrong = wrong
+        self._connections = {}
+
+    def take(self, note):
+        kind, *rest = note
+        if kind == "ble":
+            name, direction, data = rest
+            tap = self._connections.setdefault(name, FrameTap(self._wrong))
+            getattr(tap, direction)(bytes.fromhex(data))
+        else:
+            op, request, code, answer = rest
+            body = cbor.decode(bytes.fromhex(request), _REQUEST_BOUND) if request else None
+            self._wrong += exchange_misfits(op, body, code, bytes.fromhex(answer))
+
+
+def exchange_misfits(op, body, code, answer):
+    """What is wrong with one exchange over HTTP whose bodies are CBOR; `answer` is empty where it had none."""
+    if code not in _HTTP_STATUSES or not answer:
+        return []
+    tap = FrameTap([])
+    tap._pending.append(_request(cbor.encode([int(op), 1, body])))
+    return tap._misfits([1, int(_HTTP_STATUSES[code]), cbor.decode(answer, protocol.MAX_ANSWER)])
+
+
+@functools.cache
+def openapi_document():
+    return openapi.document()
+
+
+def _in_document(schema):
+    return Draft202012Validator({**schema, "components": openapi_document()["components"]})
+
+
+def json_misfits(method, path, body, code, answer):
+    """What is wrong with one exchange in JSON, by the OpenAPI document; `body` is what was sent, or None."""
+    operation = openapi_document()["paths"].get(path, {}).get(method.lower())
+    if operation is None:
+        return [] if code in (404, 405, 408, 431) else [f"{method} {path} was answered {code}"]
+    described = operation["responses"].get(str(code))
+    if described is None:
+        return [f"{method} {path}: HTTP status {code} is not in the document"]
+    try:
+        value = json.loads(answer) if "content" in described else None
+    except ValueError:
+        return [f"{method} {path}: not JSON: {answer[:80]!r}"]
+    errors = (
+        [] if value is None else list(_in_document(described["content"][openapi.JSON]["schema"]).iter_errors(value))
+    )
+    wrong = [f"{method} {path} {code}: {error.message[:300]}" for error in errors[:1]]
+    if code == 200 and body and "requestBody" in operation:
+        asked = _in_document(operation["requestBody"]["content"][openapi.JSON]["schema"])
+        if not asked.is_valid(json.loads(body)):
+            wrong.append(f"{method} {path}: took a body that the document does not have")
+    return wrong
+
+
+def raw_misfits(request, data):
+    """What is wrong with what the lock sent for these bytes; nothing is known of what is no request or no answer."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    try:
+        method, path, _ = head.decode().split("\r\n")[0].split(" ")
+        answer = parse(data)
+    except (ValueError, AssertionError, KeyError):
+        return []
+    kind = answer.headers.get("content-type", "")
+    is_json_asked = b"/cbor" not in head.lower()
+    if "/json" in kind:
+        return json_misfits(method, path, body if is_json_asked else None, answer.status, answer.body)
+    op = _OPS.get(path)
+    if "/cbor" not in kind or op is None:
+        return []
+    try:
+        asked = cbor.decode(body, _REQUEST_BOUND) if body else None
+    except cbor.CborError:
+        return [] if answer.status == 400 else [f"{path}: took what is no CBOR"]
+    return exchange_misfits(op, asked, answer.status, answer.body)
+
+
+def tap_clients(monkeypatch, wrong, notes):
+    """Have bleak and HTTP judged: this process's at once; programs' leave notes in the file `notes`, for `end`."""
+    judge = NoteJudge(wrong)
+    for name, wrap in client_tap.WRAPS.items():
+        if name in sys.modules:
+            for owner, attribute, function in wrap(sys.modules[name], judge.take):
+                monkeypatch.setattr(owner, attribute, function)
+    if "support.http_client" in sys.modules:
+        _tap_test_client(monkeypatch, sys.modules["support.http_client"], wrong)
+    monkeypatch.setenv("VITRINE_TAP", str(notes))
+    path = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", str(_TAP_SITE) + (os.pathsep + path if path else ""))
+
+    def end():
+        for line in notes.read_text().splitlines() if notes.exists() else ():
+            judge.take(json.loads(line))
+
+    return end
+
+
+def _tap_test_client(monkeypatch, client, wrong):
+    converse = client.converse
+
+    async def tapped(reader, writer, data, ends):
+        answer = await converse(reader, writer, data, ends)
+        wrong.extend(raw_misfits(data, answer))
+        return answer
+
+    monkeypatch.setattr(client, "converse", tapped)
 
 
 def tap_topics(monkeypatch, wrong):
