@@ -63,7 +63,7 @@ class Authority:
         self._issuer = issuer
         self._sub = sub
         self._is_user_verified = is_user_verified
-        if (self._shown is None) == (issuer is None):
+        if (token is None) != (holder is None) or (self._shown is None) == (issuer is None):
             raise ToolError("give --token with --holder, or --key, an issuer's private key")
 
     @classmethod
