@@ -1,8 +1,11 @@
 """`vitrine flash` with the real esptool and a chip in its bootloader: what arrives, what is refused, what breaks."""
 
+import contextlib
 import hashlib
 import io
 import json
+import os
+import pty
 import shlex
 import subprocess
 import sys
@@ -179,6 +182,25 @@ def test_it_asks_before_it_writes(run, file):
         words = ["--board", "VITRINE_ESP32", "--image", file(esp_image.merged()), "--port", rom.port, "--no-stub"]
         refused(run(*words), "say --yes")
         assert rom.begun == []
+
+
+@pytest.mark.parametrize(("answer", "status"), [(b"n\n", 130), (b"y\n", 0)])
+def test_a_person_is_asked_and_shown_how_far_it_is(file, tmp_path, answer, status):
+    with EspRom() as rom:
+        words = ["--board", "VITRINE_ESP32", "--image", file(esp_image.merged()), "--port", rom.port, "--no-stub"]
+        command = [sys.executable, "-c", "from vitrine_tools.cli import main; main()", "flash", *map(str, words)]
+        master, slave = pty.openpty()
+        process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path)
+        os.close(slave)
+        heard = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while data := os.read(master, 4096):
+                if b"erase journal, access of it?" in data and b"of it?" not in heard:
+                    os.write(master, answer)
+                heard += data
+        os.close(master)
+        assert process.wait(30) == status
+        assert bool(rom.begun) == (status == 0) == (b"ota_0            100.0 %\r\n" in heard), heard[-500:]
 
 
 @pytest.mark.parametrize(

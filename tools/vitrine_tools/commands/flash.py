@@ -86,15 +86,22 @@ def _show(parts: "list[Part]") -> None:
 
 
 def _write(tool: "Esptool", parts: "list[Part]", folder: Path) -> None:
-    """Write, with a line that shows how far it is if somebody watches."""
+    """Write, with a line for each part that shows how far it is, if somebody watches."""
     is_watched = sys.stderr.isatty()
+    is_open = False
 
     def show(part: "Part", percent: float) -> None:
+        nonlocal is_open
         if is_watched:
-            end = "\n" if percent == 100 else ""
+            is_open = percent < 100
+            end = "" if is_open else "\n"
             print(f"\r  {part.name:<16} {percent:5.1f} %", end=end, file=sys.stderr, flush=True)
 
-    tool.write(parts, folder, show)
+    try:
+        tool.write(parts, folder, show)
+    finally:
+        if is_open:
+            print(file=sys.stderr)
 
 
 def _ports() -> str:
