@@ -11,11 +11,13 @@ import pytest
 
 from support.field_site import LOCK_ID, PASSPHRASE, WIFI_PASSPHRASE, Cable, Store
 from vitrine_tools import names, tokens
+from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.emulator import BumblePhone, EmulatedLock, VirtualRadio
 from vitrine_tools.emulator.flash import FlashImage
 from vitrine_tools.errors import ToolError
 from vitrine_tools.field.deprovision import STEPS, deprovision
 from vitrine_tools.field.report import Report
+from vitrine_tools.field.verify import examine
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.phone import Phone
 
@@ -104,6 +106,10 @@ async def test_a_second_run_changes_nothing(store):
         before, counts = blobs(store), await lock.flash_counts()
         done = await provision(store, port, store.right)
         assert done.changed == () and lock.resets == [2]
+        assert done.wrong is not None and all("broker" in each or "network" in each for each in done.wrong), done.wrong
+        strange = Keys(bytes(32), LOCK_ID, done.epoch)
+        with pytest.raises(ToolError, match="does not have the key that it was given"):
+            await asyncio.to_thread(examine, str(port), LOCK_ID, store.right, strange)
         after = await lock.flash_counts()
         assert after["erased"] == counts["erased"]
     assert blobs(store) == before
@@ -182,12 +188,13 @@ async def test_the_commands(store):
         status, output, errors = await vitrine(*common, "--passphrase-file", passphrase, "--json")
         assert status == 0, errors
         assert json.loads(output)["changed"] == ["journal", "mqtt", "network", "record"]
-        assert errors.splitlines()[0].startswith("[1/8] connecting")
+        assert errors.splitlines()[0].startswith("[1/9] connecting")
         assert await opens(store, radio)
         status, output, errors = await vitrine(*common, "--key", issuer, VITRINE_ESCROW_PASSPHRASE="a wrong passphrase")
         assert status == 2 and errors.splitlines()[-1].endswith("does not open with this passphrase")
         status, output, errors = await vitrine(*common, "--key", issuer, "--passphrase-file", passphrase)
-        assert (status, output) == (0, f"case-12 is as {store.path} has it: nothing to do.\n"), errors
+        assert status in (0, 1) and output.startswith(f"case-12 is as {store.path} has it: nothing to do.\n"), errors
+        assert "not examined" not in output and all(line.startswith("  NO  ") for line in output.splitlines()[1:])
         status, output, errors = await vitrine(
             "deprovision", "--port", port, "--lock", LOCK_ID, "--key", issuer, "--yes"
         )

@@ -30,7 +30,8 @@ def provision(
 ) -> None:
     """Make the lock at PORT one of a site. May be run again at any time: it does what is missing.
 
-    A lock that is provisioned already asks for a right to service: --key, or --token and --holder.
+    A lock that is provisioned already asks for a right to service: --key, or --token and --holder; with it the lock is
+    examined when all is done, too. Exit status 1: something is wrong with it.
     """
     from ..collector import escrow
     from ..field.provision import STEPS, Provisioner
@@ -54,6 +55,7 @@ def provision(
                 "epoch": done.epoch,
                 "key_file": str(done.key_file),
                 "changed": list(done.changed),
+                "wrong": done.wrong and list(done.wrong),
                 "seconds": round(done.seconds, 1),
             }
         )
@@ -62,6 +64,12 @@ def provision(
         output.print_line(f"The root key of its journal is in {done.key_file}: keep a copy, and the passphrase apart.")
     else:
         output.print_line(f"{done.lock_id} is as {site} has it: nothing to do.")
+    if not as_json:
+        for each in done.wrong or ():
+            output.print_line(f"  NO  {output.one_line(each)}")
+        if done.wrong is None:
+            output.print_line("It was not examined: give --key or --token, or ask `vitrine doctor`.")
+    raise typer.Exit(1 if done.wrong else 0)
 
 
 @with_options(Right)

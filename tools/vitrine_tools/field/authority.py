@@ -82,6 +82,12 @@ class Authority:
             raise ToolError("--sub is for a token that is made here, with --key: a token has its own")
         return authority
 
+    def renewed(self) -> "Authority":
+        """Return the same for a lock that has started again: that ends a token which was made for it."""
+        if self._issuer is None:
+            return self
+        return Authority(issuer=self._issuer, sub=self._sub, is_user_verified=self._is_user_verified)
+
     async def ask(self, phone: Phone, action: Action) -> Acted:
         """Begin a session and have `action` granted; ServiceError if it is not."""
         try:

@@ -20,9 +20,9 @@ from .board_link import DONE, BoardError, BoardLink
 from .lock_state import LockState
 from .report import Report
 from .site import Plan
-from .verify import open_board, wait_for
+from .verify import examine, open_board, wait_for
 
-STEPS: Final = 8
+STEPS: Final = 9
 _PIECE: Final = 256  # bytes of a blob in one program
 _ERROR_MS: Final = 1000  # of this computer's clock, and the way to the lock
 _SKEW_S: Final = 60  # a floor so far ahead of this computer's clock is a mistake, not a difference
@@ -32,20 +32,24 @@ _POLL_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What came of it. changed: what the lock did not have before; key_file: the escrowed root key of its journal."""
+    """What came of it. changed: what the lock did not have before; key_file: the escrowed root key of its journal.
+
+    wrong: what the lock's own report, under that key, shows to be wrong; None: nobody with a right to it has asked.
+    """
 
     lock_id: str
     board: str
     epoch: int
     key_file: Path
     changed: tuple[str, ...]
+    wrong: tuple[str, ...] | None
     seconds: float
 
 
 class Provisioner:
     """Brings one lock to what `plan` says. folder: of the escrow, whose passphrase() is asked for once.
 
-    authority: opens the console of a lock that is provisioned already.
+    authority: opens the console of a lock that is provisioned already, and has the lock report on itself afterwards.
     """
 
     def __init__(
@@ -80,12 +84,15 @@ class Provisioner:
         self._report.step("waiting for the lock")
         if self._changed or not state.lock:
             wait_for(port, self._plan.lock_id)
+        self._report.step("examining it")
+        wrong = examine(port, self._plan.lock_id, self._authority, keys) if self._authority else None
         return Done(
             lock_id=self._plan.lock_id,
             board=state.board.name,
             epoch=keys.epoch,
             key_file=self._folder / f"{keys.lock_id}-{keys.epoch}{escrow.SUFFIX}",
             changed=tuple(self._changed),
+            wrong=wrong,
             seconds=time.monotonic() - begun_s,
         )
 
@@ -149,6 +156,7 @@ class Provisioner:
                 link.call("set_time", *_now())
             if self._changed:
                 link.run_last(f"{DONE}\nlock.restart()")
+            self._report.skip(2)
             return
         self._send(link, "provision", self._plan.record(now_s))
         self._changed.append("record")

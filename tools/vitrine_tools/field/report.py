@@ -27,6 +27,10 @@ class Report:
         else:
             print(f"[{min(self._done + 1, self._steps)}/{self._steps}] {what}", file=sys.stderr, flush=True)
 
+    def skip(self, steps: int) -> None:
+        """There is nothing to do for so many."""
+        self._done += steps
+
     def part(self, share: float) -> None:
         """So much of the step is done."""
         if self._bar is not None and self._task is not None:

@@ -4,13 +4,15 @@ import asyncio
 import time
 from typing import Final
 
+from ..audit.sealed import Keys
 from ..errors import LinkError, ToolError
 from ..phone import Limits, Unready
 from ..protocol import ProtocolError
+from . import diagnosis, findings
 from .authority import Authority
 from .board_link import BoardError, BoardLink, ClosedError
 from .console_link import reach
-from .service import begin, is_open
+from .service import begin, close, is_open
 
 START_S: Final = 60.0
 WIPE_S: Final = 300.0  # an erase takes 45 ms, and a file system of 12 MB has 3,000 sectors
@@ -67,3 +69,26 @@ def open_board(port: str, lock_id: str, authority: Authority | None = None) -> B
 async def _begin(port: str, lock_id: str, authority: Authority) -> None:
     async with reach(port, lock_id) as phone:
         await begin(phone, authority)
+
+
+def examine(port: str, lock_id: str, authority: Authority, keys: Keys) -> tuple[str, ...]:
+    """Have the lock report on itself, under the key that it was given; return what is wrong with it.
+
+    BoardError if somebody else made the report, or there is none.
+    """
+    try:
+        report = asyncio.run(_report(port, lock_id, authority.renewed()))
+    except (LinkError, ProtocolError) as error:
+        raise BoardError(f"{lock_id} is provisioned, but does not report on itself: {error}") from None
+    if not report.is_authentic(keys):
+        raise BoardError(f"what calls itself {lock_id} at {port} does not have the key that it was given")
+    return tuple(f"{each.what}: {each.advice}" for each in findings.judge(report.told) if each.is_wrong)
+
+
+async def _report(port: str, lock_id: str, authority: Authority) -> diagnosis.Diagnosis:
+    async with reach(port, lock_id) as phone:
+        await begin(phone, authority)
+        try:
+            return await diagnosis.fetch(phone, lock_id)
+        finally:
+            await asyncio.to_thread(close, phone.wire)
