@@ -110,7 +110,9 @@ def changed(label: str, column: int, value: str) -> str:
         ("vfs", 4, "0", "no multiple of 4 KiB"),
         ("vfs", 0, "journal", "two partitions are called journal"),
         ("vfs", 0, "", "a label has"),
-        ("vfs", 0, "sixteen letters!", "a label has"),
+        ("vfs", 0, "sixteen_letters_", "a label has"),
+        ("vfs", 0, '"vfs"', "a label has"),  # ESP-IDF's generator knows no quotes
+        ("vfs", 0, "$HOME", "a label has"),  # and puts variables in
         ("vfs", 0, "vf\u0455", "a label has"),
         ("vfs", 0, "data", "no partition vfs"),
         ("vfs", 1, "Data", "neither app nor data"),
@@ -180,10 +182,10 @@ def test_a_line_of_other_columns_is_refused_by_its_number(tmp_path, line):
 
 
 def test_the_file_name_says_the_size(tmp_path):
-    path = tmp_path / "partitions.csv"
-    path.write_text(GOOD)
-    with pytest.raises(PartitionError, match="after the size of its flash"):
-        partitions.load(path)
+    for name in ("partitions.csv", "partitions-04MiB.csv", "partitions-4MB.csv", "partitions-4MiB.csv.orig"):
+        (tmp_path / name).write_text(GOOD)
+        with pytest.raises(PartitionError, match="after the size of its flash"):
+            partitions.load(tmp_path / name)
     with pytest.raises(PartitionError, match="behind a flash of 0x200000"):
         load(tmp_path, GOOD, mib=2)
     with pytest.raises(PartitionError, match="no partitions"):
@@ -202,6 +204,13 @@ def test_every_flipped_bit_of_a_table_is_noticed():
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(PartitionError):
             Table.from_binary(bytes(damaged), table.flash_size)
+
+
+def test_a_label_of_a_chip_is_not_let_onto_a_terminal():
+    row = Partition("\x1b[2J", partitions.DATA, 0x40, 0xF000, 0x1000)
+    data = Table((row,), 4 * MIB).to_binary()
+    with pytest.raises(PartitionError, match="row 1 has a damaged label"):
+        Table.from_binary(data, 4 * MIB)
 
 
 def test_a_chip_without_a_table_has_none():

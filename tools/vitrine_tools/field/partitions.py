@@ -4,7 +4,6 @@ The CSV is ESP-IDF's own (docs: api-guides/partition-tables), read strictly: wha
 let pass is an error here, so that file, build and `vitrine flash` cannot differ.
 """
 
-import csv
 import hashlib
 import re
 import struct
@@ -51,7 +50,8 @@ _SUBTYPES = {
 _FLAGS = {"encrypted": ENCRYPTED, "readonly": READONLY}
 _UNITS = {"K": 1024, "M": _MIB}
 _COLUMNS = ["Name", "Type", "SubType", "Offset", "Size", "Flags"]
-_FILE_NAME = re.compile(r"partitions-([0-9]+)MiB\.csv")
+_FILE_NAME = re.compile(r"partitions-([1-9][0-9]*)MiB\.csv")
+_LABEL = re.compile(r"\w{1,15}", re.ASCII)  # ESP-IDF takes 16; the chip's strings end with a zero, and so do ours
 _NUMBER = re.compile(r"(0x[0-9a-fA-F]+|[0-9]+)([KM]?)")
 
 _ROW = struct.Struct("<2sBBII16sI")
@@ -146,7 +146,7 @@ class Table:
             if magic != _MAGIC:
                 raise PartitionError("no partition table" if not rows else f"row {len(rows) + 1} is no partition")
             name, _, rest = label.partition(b"\0")
-            if rest.strip(b"\0") or not name.isascii():
+            if rest.strip(b"\0") or not name.isascii() or not name.decode("ascii").isprintable():
                 raise PartitionError(f"row {len(rows) + 1} has a damaged label")
             rows.append(Partition(name.decode("ascii"), type_, subtype, offset, size, flags))
         raise PartitionError("the partition table has no end")
@@ -194,15 +194,14 @@ def check(table: Table) -> None:
 
 
 def _parse_row(line: str) -> Partition:
-    fields = [field.strip() for field in next(csv.reader([line]))]
+    fields = [field.strip() for field in line.split(",")]
     if len(fields) == len(_COLUMNS) - 1:
         fields.append("")  # without flags
     if len(fields) != len(_COLUMNS):
         raise PartitionError(f"{len(fields)} columns, not {len(_COLUMNS)}: {', '.join(_COLUMNS)}")
     label, type_name, subtype_name, offset, size, flag_names = fields
-    # ESP-IDF takes 16 bytes; the chip's strings end with a zero, and so do ours
-    if not label.isascii() or not label.isprintable() or not 1 <= len(label) <= 15:
-        raise PartitionError(f"a label has 1 to 15 printable ASCII characters: {label!r}")
+    if not _LABEL.fullmatch(label):
+        raise PartitionError(f"a label has 1 to 15 letters, digits and _: {label!r}")
     type_ = _TYPES.get(type_name)
     if type_ is None:
         raise PartitionError(f"type {type_name!r} is neither app nor data")
