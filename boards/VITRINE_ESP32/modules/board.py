@@ -31,5 +31,6 @@ CAMERA = 22
 RELAY = 23
 TRIGGER = 13
 CPU_HZ = 240_000_000
+SECURE_BOOT = (0x3FF5A018, 0x20)  # register and bit of the eFuse
 SERVE_ON = "0.0.0.0"  # every address of its own
 trace = None  # the emulated board shows its records here

@@ -23,5 +23,6 @@ BOLT = 6
 TAMPER = 7
 BATTERY = 4
 CPU_HZ = 160_000_000
+SECURE_BOOT = (0x60008838, 0x100000)  # register and bit of the eFuse
 SERVE_ON = "0.0.0.0"  # every address of its own
 trace = None  # the emulated board shows its records here

@@ -31,5 +31,6 @@ CAMERA = 13
 RELAY = 14
 TRIGGER = 10
 CPU_HZ = 240_000_000
+SECURE_BOOT = (0x60007038, 0x100000)  # register and bit of the eFuse
 SERVE_ON = "0.0.0.0"  # every address of its own
 trace = None  # the emulated board shows its records here

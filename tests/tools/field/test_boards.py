@@ -42,6 +42,14 @@ def test_a_boards_module_is_what_the_firmware_asks_of_it(name):
     assert found.pop("SERVE_ON") == "0.0.0.0"
     assert found.pop("trace") is None
     assert found.pop("CPU_HZ") == board.chip.cpu_hz
+    assert (
+        found.pop("SECURE_BOOT")
+        == {
+            "VITRINE_ESP32": (0x3FF5A000 + 4 * (197 // 32), 1 << 197 % 32),  # bit of BLK0, from its first word on
+            "VITRINE_ESP32C3": (0x60008800 + 0x2C + 4 * (116 // 32), 1 << 116 % 32),
+            "VITRINE_ESP32S3": (0x60007000 + 0x2C + 4 * (116 // 32), 1 << 116 % 32),
+        }[name]
+    )
     assert found == board.pins == pins.load(board.folder / "pins.csv")
 
 

@@ -32,6 +32,7 @@ NAME = "{name}"
 CLASS_ID = b"{class_id}"
 {pins}
 CPU_HZ = {cpu_hz:_}
+SECURE_BOOT = (0x{fuse:X}, 0x{mask:X})  # register and bit of the eFuse
 SERVE_ON = "0.0.0.0"  # every address of its own
 trace = None  # the emulated board shows its records here
 '''
@@ -69,6 +70,8 @@ class Board:
             class_id="".join(f"\\x{byte:02x}" for byte in self.class_id),
             pins="\n".join(f"{name} = {gpio}" for name, gpio in self.pins.items()),
             cpu_hz=self.chip.cpu_hz,
+            fuse=self.chip.secure_boot[0],
+            mask=self.chip.secure_boot[1],
         )
 
 

@@ -1,6 +1,6 @@
 """What the chips of lock boards can do, as far as boards, flashing and updates have to know.
 
-Sources: ESP-IDF 5.5 (soc_caps.h, "GPIO & RTC GPIO" of each chip, ADC calibration), the chips' datasheets (pins at
+Sources: ESP-IDF 5.5 (soc_caps.h, efuse_reg.h, "GPIO & RTC GPIO" of each chip, ADC), the chips' datasheets (pins at
 reset, glitches at power-up), esptool (offsets and numbers of chips).
 """
 
@@ -39,6 +39,7 @@ class Chip:
     no_interrupt: frozenset[int] = frozenset()  # pulses of their own while ADC or Wi-Fi run
     rmt_tx_channels: int
     rmt_words: int  # memory of a channel; the end mark takes one
+    secure_boot: tuple[int, int]  # register (address, mask) of the eFuse that turns secure boot v2 on
 
 
 CHIPS: Final = {
@@ -64,6 +65,7 @@ CHIPS: Final = {
             no_interrupt=_gpios(36, 39),  # errata 3.11
             rmt_tx_channels=8,
             rmt_words=64,
+            secure_boot=(0x3FF5_A018, 1 << 5),  # ABS_DONE_1
         ),
         Chip(
             name="esp32s3",
@@ -83,6 +85,7 @@ CHIPS: Final = {
             adc_max_mv=3100,
             rmt_tx_channels=4,
             rmt_words=48,
+            secure_boot=(0x6000_7038, 1 << 20),  # SECURE_BOOT_EN
         ),
         Chip(
             name="esp32c3",
@@ -102,6 +105,7 @@ CHIPS: Final = {
             adc_max_mv=2500,
             rmt_tx_channels=2,
             rmt_words=48,
+            secure_boot=(0x6000_8838, 1 << 20),  # SECURE_BOOT_EN
         ),
     )
 }
