@@ -38,7 +38,17 @@ DEVICE = (
     *(f"links/test_{name}.py" for name in ("http", "mqtt_wire", "sntp", "tls_gate", "wifi")),
     *(
         f"app/test_{name}.py"
-        for name in ("controller", "event_log", "evidence", "scenario", "supervisor", "sync", "timekeeper")
+        for name in (
+            "controller",
+            "event_log",
+            "evidence",
+            "scenario",
+            "supervisor",
+            "sync",
+            "timekeeper",
+            "update",
+            "update_cuts",
+        )
     ),
 )
 MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")

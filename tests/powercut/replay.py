@@ -1,6 +1,6 @@
 """Run one power cut again by its id, on the interpreter that runs this file: python tests/powercut/replay.py 1234.17.0
 
-A case of the ledger: python tests/powercut/replay.py ledger.0.123.17.0.
+A case of the ledger: python tests/powercut/replay.py ledger.0.123.17.0; of updates, on MicroPython: updates.123.17.0.
 On MicroPython: MICROPYPATH=firmware:tests:.frozen micropython -X heapsize=16M tests/powercut/replay.py 1234.17.0
 """
 
@@ -14,11 +14,17 @@ if sys.implementation.name != "micropython":
 from powercut.cases import PowerCuts, parse  # noqa: E402
 from powercut.ledger import LedgerCuts  # noqa: E402
 
+if sys.implementation.name == "micropython":
+    from powercut.updates import UpdateCuts
+
 
 def main(name, seed="12"):
     if name.startswith("ledger."):
         _, life, name = name.split(".", 2)
         cuts = LedgerCuts(int(life))
+    elif name.startswith("updates."):
+        name = name.split(".", 1)[1]
+        cuts = UpdateCuts()
     else:
         cuts = PowerCuts(seed=int(seed))
     operation, done, bits, again = parse(name)

@@ -1,17 +1,22 @@
 """Run every power cut there is, on all cores: `make powercut`. Print progress, and the id of each case that fails.
 
-python tests/powercut/run.py [--jobs N] [--every N] [--seed N] [--of journal|ledger]
+python tests/powercut/run.py [--jobs N] [--every N] [--seed N] [--of journal|ledger|updates]
+
+Journal and ledger run on this interpreter, updates on MicroPython: they are about its file system.
 """
 
 import argparse
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 _TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(_TESTS), str(_TESTS.parent / "firmware"), str(_TESTS / "support" / "cpython_shims")]
+_FIRMWARE = _TESTS.parent / "firmware"
+_MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent / "micropython")
+sys.path[:0] = [str(_TESTS), str(_FIRMWARE), str(_TESTS / "support" / "cpython_shims")]
 
 from powercut.cases import PowerCuts  # noqa: E402
 from powercut.ledger import LIVES, LedgerCuts  # noqa: E402
@@ -21,8 +26,8 @@ _SHOWN = 20
 
 def share(job, jobs, every, seed, of, reports):
     """Run every `jobs`-th operation's cases, from the `job`-th on."""
-    journal = [PowerCuts(seed=seed)] if of != "ledger" else []
-    lives = journal + [LedgerCuts(life) for life in LIVES] if of != "journal" else journal
+    lives = [PowerCuts(seed=seed)] if of in (None, "journal") else []
+    lives += [LedgerCuts(life) for life in LIVES] if of in (None, "ledger") else []
     total = sum(len(cuts.operations) for cuts in lives)
     for cuts in lives:
         for operation in range(job * every, len(cuts.operations), jobs * every):
@@ -34,7 +39,30 @@ def share(job, jobs, every, seed, of, reports):
                 if what:
                     broken.append((name, what))
             reports.put((total, cases, broken))
+    if of in (None, "updates"):
+        share_updates(job, jobs, every, total, reports)
     reports.put(None)
+
+
+def share_updates(job, jobs, every, total, reports):
+    """The same for updates, on MicroPython."""
+    command = [_MICROPYTHON, "-X", "heapsize=32M", str(_TESTS / "powercut" / "updates.py")]
+    environment = {**os.environ, "MICROPYPATH": f"{_FIRMWARE}:{_TESTS}:.frozen"}
+    broken = []
+    process = subprocess.Popen(
+        [*command, str(job), str(jobs), str(every)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        kind, _, rest = line.strip().partition(" ")
+        if kind == "total":
+            total += int(rest)
+        elif kind == "broken":
+            broken.append(tuple(rest.split(" ", 1)))
+        elif kind == "cases":
+            reports.put((total, int(rest), broken))
+            broken = []
+    if process.wait():
+        raise RuntimeError("the power cuts of updates did not come to their end")
 
 
 def main():
@@ -42,7 +70,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=int, default=1, help="only each Nth operation")
     parser.add_argument("--seed", type=int, default=12, help="of the journal's life; give it to replay.py too")
-    parser.add_argument("--of", choices=("journal", "ledger"), help="only one of them")
+    parser.add_argument("--of", choices=("journal", "ledger", "updates"), help="only one of them")
     options = parser.parse_args()
     reports = multiprocessing.Queue()
     plan = (options.jobs, options.every, options.seed, options.of)

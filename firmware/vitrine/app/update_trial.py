@@ -36,7 +36,7 @@ class Trial:
         slots = self._slots
         slots.rows[place - 1] = first, sequence, digest
         slots.trial = place
-        slots.starts = _STARTS
+        slots.starts = _STARTS + (place == _IMAGE)  # 0 means of an image that its trial has begun
         slots.tried = sequence
         slots.save()
         self._parts.stage.end()
@@ -53,7 +53,7 @@ class Trial:
         is_running = self._parts.number == place
         if place == _IMAGE:
             is_running = self._parts.image().is_running(row[0])
-            if not is_running and slots.starts:
+            if not is_running and slots.starts > 1:
                 # it never ran, or never came so far
                 while not self.is_quiet():
                     vote()
