@@ -121,7 +121,14 @@ def build():
 
         return make_programs(SPACE, identity, events, dispatch, supervisor.excuse, watchdog.feed, door.check_strike)
 
-    supervisor.add("console", Console(dispatch, identity.lock_id, load_programs).run, RESTART)
+    def wipe():
+        from vitrine.drivers.wipe import begin
+
+        begin(SPACE)
+        machine.reset()
+
+    console = Console(dispatch, identity.lock_id, load_programs, wipe if identity.trouble else None)
+    supervisor.add("console", console.run, RESTART)
     return supervisor
 
 

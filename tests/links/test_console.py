@@ -72,7 +72,7 @@ class Programs:
 
 
 class Bench:
-    def __init__(self, lock_id="case-12"):
+    def __init__(self, lock_id="case-12", wipe=None):
         self.now_ms = 2**30 - 10_000  # the ticks wrap soon
         self.clock = self
         self.service = None
@@ -86,7 +86,7 @@ class Bench:
         self.sessions = []
         self.forgotten = []  # sessions, as often as their names were thrown away
         self.during = lambda: None
-        self.console = Console(self, lock_id, self.make_programs, self.write)
+        self.console = Console(self, lock_id, self.make_programs, wipe, self.write)
 
     def make_programs(self):
         self.sessions.append(Programs(self))
@@ -236,6 +236,23 @@ def test_an_unprovisioned_lock_has_a_prompt():
     bench.say(b"\x04")
     bench.say(b"3\r")
     assert bench.programs[-1] == (1, b"3"), "with names of its own"
+
+
+def test_a_lock_that_cannot_read_who_it_is_can_only_be_wiped():
+    """What it was told in confidence may still be there, and it knows nobody who might ask."""
+    wipes = []
+    bench = Bench("", lambda: wipes.append(1))
+    assert bench.say(b"\x02\x03\x01print(1)\x04\n") == b"Vitrine (damaged): service is closed\r\n"
+    assert bench.say(line(b"1") + b"\n") == b"<vitrine -_8A\r\n"
+    bench.say(b">wipe" * 2 + b"\n" + b" >wipe\n>wipes\n>wipe")
+    assert wipes == [] and bench.sessions == []
+    bench.say(b"\r\n")
+    assert wipes == [1]
+    bench = Bench("case-12")
+    bench.say(b">wipe\n")
+    bench = Bench("")
+    bench.say(b">wipe\r")
+    assert bench.programs == [(0, b">wipe")], "no such line"
 
 
 def test_service_is_a_prompt_from_the_next_byte_on():

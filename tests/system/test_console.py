@@ -3,6 +3,7 @@
 In virtual time, byte by byte over the wire.
 """
 
+import asyncio
 import contextlib
 
 import pytest
@@ -75,6 +76,23 @@ async def test_nothing_opens_without_a_token_for_it(store):
         assert (await store.open(lock, store.token(scopes=("service",)), action=Action.SERVICE)).is_granted
         await lock.advance(1_000)
         assert await phone.say(RAW + b"print(1)\x04\r\n", BANNER) == BANNER
+
+
+async def test_a_lock_whose_record_is_damaged_gives_nothing_away_until_it_is_wiped(store):
+    async with wired(store, is_served=False) as (lock, phone):
+        await lock.power_cut()
+        lock.flash.nvs_put("vitrine", "provision", b"damaged")
+        lock.flash.nvs_put("vitrine", "network", b"the passphrase")
+        await lock.start()
+        closed = b"Vitrine (damaged): service is closed\r\n"
+        assert await phone.say(RAW + b"print(1)\x04\r\n", closed) == closed
+        await phone.say(b">wipe\r", b"")
+        for _ in range(40):
+            await asyncio.sleep(0.01)
+            await lock.advance(1_000)
+        assert lock.flash.nvs_get("vitrine", "network") is None
+        await phone.say(RAW, RAW_BANNER)
+        assert await run(phone, "print(lock.state()['trouble'] == '')") == ("True\r\n", "")
 
 
 async def test_a_phone_at_the_wire_opens_as_over_the_air_and_is_ended_as_there(store):

@@ -21,6 +21,7 @@ if _TYPE_CHECKING:
 _LINK_CONSOLE = const(4)  # SPEC.md section 7, field 18
 _REQUEST = const(b">vitrine ")
 _ANSWER = const(b"<vitrine ")
+_WIPE = const(b">wipe")
 LINE_MAX = 1100
 _IDLE_MS = const(5_000)
 _TOTAL_MS = const(15_000)
@@ -34,6 +35,8 @@ _CTRL_D = const(4)
 class Console:
     """The lock's end of the wire. lock_id is empty while the lock is unprovisioned: then it is open.
 
+    wipe: given for a lock whose record is there but cannot be used. It is closed: what it was told in confidence may
+    be there, and it knows nobody who might ask. The line `>wipe` calls it, to erase that all and start again.
     make_programs() returns a drivers.console_programs.Programs; write(bytes) sends, unchanged.
     """
 
@@ -42,12 +45,14 @@ class Console:
         dispatch: "Dispatch",
         lock_id: str,
         make_programs: "Callable[[], Any]",
+        wipe: "Callable[[], object] | None" = None,
         write: "Callable[[bytes], Any] | None" = None,
     ) -> None:
         self._dispatch: "Any" = dispatch
         self._clock = dispatch.clock
         self._lock_id = lock_id
         self._make_programs = make_programs
+        self._wipe = wipe
         out: "Any" = sys.stdout
         self._write = write or out.buffer.write
         self._line = bytearray()
@@ -175,7 +180,9 @@ class Console:
                 continue
             if byte == 10 or byte == 13:
                 self._line = bytearray()
-                if len(line) <= LINE_MAX and not self.request(bytes(line)):
+                if self._wipe is not None and line == _WIPE:
+                    self._wipe()
+                elif len(line) <= LINE_MAX and not self.request(bytes(line)):
                     self._say_closed()
                 break
             if byte >= 32 and len(line) <= LINE_MAX:  # what tools send to get a prompt is no part of a line
@@ -187,12 +194,12 @@ class Console:
         self._has_to_say = self._said_ms is not None and 0 <= self._clock.ticks_diff(now_ms, self._said_ms) < _BANNER_MS
         if not self._has_to_say:
             self._said_ms = now_ms
-            self._write(b"Vitrine " + self._lock_id.encode() + b": service is closed\r\n")
+            self._write(b"Vitrine " + (self._lock_id or "(damaged)").encode() + b": service is closed\r\n")
 
     def _is_open(self) -> bool:
         """Whether there is a prompt. Programs' names go with the session that they belong to."""
         if not self._lock_id:
-            return True
+            return self._wipe is None
         service = self._dispatch.service
         is_open = bool(service and service.is_open())
         if is_open:
