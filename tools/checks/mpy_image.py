@@ -18,9 +18,11 @@ def build(folder: Path, main: Path = MAIN) -> Path:
     """Compile into `folder` for the unix port and return the image's path; with another `main`, without our package."""
     tree = folder / main.stem
     tree.mkdir(parents=True, exist_ok=True)
+    starts = {"boot": ROOT / "firmware" / "boot.py", "main": main}
     if main == MAIN:
         compile_tree("x64", tree)
-    for name, source in (("boot", ROOT / "firmware" / "boot.py"), ("main", main)):
+        starts["_boot"] = ROOT / "firmware" / "_boot.py"
+    for name, source in starts.items():
         compiled = tree / f"{name}.mpy"
         subprocess.run([MPY_CROSS, "-march=x64", *OPTIONS, "-s", name, "-o", compiled, source], check=True)
     writer = VfsRomWriter()
