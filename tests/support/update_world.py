@@ -229,7 +229,9 @@ class Running:
 
 
 class Lock:
-    """One start of the lock, up to where its tasks would run."""
+    """One start of the lock, up to where its tasks would run. There is one lock: the next start ends the one before."""
+
+    _now = None
 
     def __init__(self, nor, time=None):
         self.nor = nor
@@ -245,6 +247,9 @@ class Lock:
 
     def start(self):
         """Do what the chip and boot.py do."""
+        if Lock._now is not None:
+            Lock._now.end()
+        Lock._now = self
         chip = Chip(self.nor)
         esp32.flash = chip
         esp32.NVS._store = None
