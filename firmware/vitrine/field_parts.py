@@ -3,6 +3,7 @@
 import board
 import machine
 from esp32 import Partition
+from micropython import const
 
 from vitrine.app.field import Field
 from vitrine.drivers.console_programs import Programs
@@ -11,18 +12,28 @@ from vitrine.drivers.partition import data_partition
 from vitrine.drivers.wipe import begin
 from vitrine.version import SEQUENCE, VERSION
 
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Chip:
     """The stores of the NVS namespace `space`, the partitions of the flash, and how this start ends."""
 
-    def __init__(self, space: str) -> None:
+    def __init__(self, space: str, ended: "Callable[[], object]" = int) -> None:
+        """ended(): told before a program restarts the chip."""
         self._space = space
+        self._ended = ended
         self.partition = data_partition
-        self.reset = machine.reset
         self.begin_wipe = lambda: begin(space)
         rows = [each.info() for kind in (Partition.TYPE_APP, Partition.TYPE_DATA) for each in Partition.find(kind)]
         end = max([row[2] + row[3] for row in rows])
         self.about = {"name": board.NAME, "version": VERSION, "sequence": SEQUENCE, "flash": end}
+
+    def reset(self) -> None:
+        """Start again; the end of service is on record."""
+        self._ended()
+        machine.reset()
 
     def blob(self, name: str) -> Blob:
         """The blob of this name."""
@@ -33,15 +44,10 @@ class Chip:
         return Integer(self._space, name)
 
 
-def make_lock(space: str, identity, evidence, clock, tables) -> Field:
-    """Return a `lock` for the programs of one open console."""
-    return Field(identity, Chip(space), evidence, clock, tables)
-
-
 def make_programs(space: str, identity, events, dispatch, excuse, feed, check_strike) -> Programs:
     """Return what runs the programs of one open console, with a `lock` for them."""
-    lock = make_lock(space, identity, dispatch.evidence, dispatch.clock, dispatch.keys)
     service = dispatch.service if identity.lock_id else None
     ran = service.ran if service else len  # on an unprovisioned lock there is no record to be kept
     ended = (lambda: service.end("closed")) if service else int
+    lock = Field(identity, Chip(space, ended), dispatch.evidence, dispatch.clock, dispatch.keys)
     return Programs(lock, board, dispatch.clock.ticks_ms, ran, feed, check_strike, excuse, events.fault, ended)

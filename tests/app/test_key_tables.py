@@ -93,6 +93,13 @@ def test_a_pinned_key_finds_its_table_after_a_restart(bench):
     assert bench.events == []
 
 
+def test_a_key_that_is_pinned_again_meanwhile_waits_once(bench):
+    keys = [bench.tables.pin(raw(1)) for _ in range(100)]
+    assert bench.tables.waiting == 1 and len(set(map(id, keys))) == 1
+    bench.work()
+    assert bench.tables.waiting == 0 and keys[0].has_table
+
+
 @pytest.mark.parametrize("damage", ["bit in digest", "bit in table", "cut short", "too long", "empty", "other key's"])
 def test_a_damaged_table_is_reported_rebuilt_and_never_used(bench, damage):
     bench.tables.pin(raw(1))

@@ -34,7 +34,8 @@ if {".wipe", ".wiped"}.intersection(os.listdir("/")):
 
     go_on("vitrine", lambda: None)
     machine.reset()
-from vitrine.field_parts import make_lock
+from vitrine.app.field import Field
+from vitrine.field_parts import Chip
 
 blob = lambda key: Blob("vitrine", key)
 identity = Identity(blob("provision"))
@@ -43,7 +44,7 @@ clock.raise_floor(Integer("vitrine", "floor").load() or 0)
 events = EventLog(clock, lambda record: None)
 evidence = Evidence(events, lambda: Journal(data_partition("journal"), blob("journal"), clock), identity.lock_id)
 tables = KeyTables(Files("keys"), events.record, 2)
-lock = make_lock("vitrine", identity, evidence, clock, tables)
+lock = Field(identity, Chip("vitrine"), evidence, clock, tables)
 
 def show(value):
     board.trace({"said": json.dumps(value)})

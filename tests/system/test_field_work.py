@@ -21,6 +21,7 @@ from vitrine_tools.field.verify import examine
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.phone import Phone
 
+KIND, DETAIL, CONFIGURATION_CHANGE, SERVICE = 1, 15, 130, 136  # firmware/SPEC.md section 7
 VITRINE = [sys.executable, "-c", "from vitrine_tools.cli import main; main()"]
 
 
@@ -116,7 +117,7 @@ async def test_a_second_run_changes_nothing(store):
 
 
 async def test_another_network_or_record_is_brought_to_a_lock_in_service(store):
-    async with bare_board(store) as (_, port, radio):
+    async with bare_board(store) as (lock, port, radio):
         await provision(store, port)
         before = blobs(store)
         (store.folder / "wifi.txt").write_text("another passphrase")
@@ -125,10 +126,25 @@ async def test_another_network_or_record_is_brought_to_a_lock_in_service(store):
         store.write(store.text[: store.text.index("[broker]")].replace("4000", "3000"))
         assert (await provision(store, port, store.right)).changed == ("mqtt", "network", "record")
         assert await opens(store, radio)
+        details = [event[DETAIL] for event in lock.events if event[KIND] in (SERVICE, CONFIGURATION_CHANGE)]
+        assert details == [*["begin", "closed"] * 2, "begin", "provision", "closed", "begin", "closed"]
     after = blobs(store)
     assert after.pop("mqtt") is None and after.pop("network") is None
     changed = {name for name, blob in after.items() if blob != before[name]}
     assert changed == {"provision"}
+
+
+async def test_a_floor_that_a_mistake_moved_far_ahead_is_mended(store):
+    async with bare_board(store) as (lock, port, radio):
+        await provision(store, port)
+        await lock.power_cut()
+        lock.flash.nvs_put("vitrine", "floor", 3_900_000_000 - 2**32)  # an admin has said that it is 2093
+        await lock.start()
+        await lock.wait_advertising()
+        assert not await opens(store, radio)
+        assert (await provision(store, port, store.right)).changed == ("record",)
+        assert await opens(store, radio)
+        assert (await provision(store, port, store.right)).changed == ()
 
 
 async def test_a_lock_of_another_site_is_left_alone(store, tmp_path_factory):

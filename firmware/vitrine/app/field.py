@@ -15,6 +15,7 @@ from vitrine.access.ledger import Ledger, LedgerError
 from vitrine.access.ledger import provision as make_ledger
 from vitrine.access.provision import MAX_SIZE, parse_provision
 from vitrine.audit.journal import provision as make_journal
+from vitrine.audit.record import CONFIGURATION_CHANGE, DETAIL
 from vitrine.audit.seal import wipe as overwrite
 from vitrine.codec import cbor
 from vitrine.crypto.hmac256 import hmac_sha256
@@ -193,8 +194,10 @@ class Field:
         self._clock.floor_s = provision.provisioned_at
         self._clock.set_trusted(unix_ms, error_ms)
         self._chip.integer("starts").save(0)  # what this took of them was no brown-out
-        self._blob(_PROVISION).save(self._record)
         before = self._identity.provision
+        if before:
+            self._evidence.record(CONFIGURATION_CHANGE, {DETAIL: _PROVISION})
+        self._blob(_PROVISION).save(self._record)
         for issuer in before.issuers if before else ():
             if issuer.kid not in kids:
                 self._tables.unpin(issuer.public_key)
