@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 OUT = ROOT / "build" / "bench.json"
 _WIDTH = 5  # figures side by side that still fit a terminal
-PARTS = ("system", "unlock", "crypto", "journal", "ledger", "sync", "risk", "local_http", "console", "fleet")
+PARTS = ("system", "unlock", "crypto", "journal", "ledger", "sync", "risk", "local_http", "console", "field", "fleet")
 
 sys.path[:0] = [str(HERE), str(ROOT / "tools" / "checks")]
 
