@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import phone, protocol
 from ..emulator import EmulatedLock, EmulatorError, PhoneError, VirtualRadio, aioble_in_use
-from . import attacks, cast, judgement_act, opening, sale_act, sync_act
+from . import attacks, cast, field_act, judgement_act, opening, sale_act, sync_act
 from .stage import Failed, Stage
 
 
@@ -37,6 +37,7 @@ async def play(stage: Stage) -> int:
                 await judgement_act.play(stage, players, radio, lock)
             await sync_act.play_sync(stage)
             await sale_act.play(stage)
+            await field_act.play(stage)
         except Failed:
             pass
         except (EmulatorError, PhoneError, phone.LinkError, protocol.ProtocolError) as error:
