@@ -18,7 +18,7 @@ START_S: Final = 60.0
 WIPE_S: Final = 300.0  # an erase takes 45 ms, and a file system of 12 MB has 3,000 sectors
 _NOT_PROVISIONED: Final = 20
 _PAUSE_S: Final = 0.3
-_ANSWER: Final = Limits(answer_s=2.0)  # what is sent while a chip starts is lost
+_ANSWER: Final = Limits(answer_s=3.0)  # what is sent while a chip starts is lost
 
 
 def wait_for(port: str, lock_id: str, limit_s: float = START_S) -> None:
