@@ -159,22 +159,21 @@ class Component:
         self.manifest = manifest(self)
 
 
-def bundle(sequence, content, names=("main.mpy", "vitrine/a.mpy"), **changes):
+def bundle(sequence, content, names=("", "a"), **changes):
     """Return a bundle (SPEC.md 20.5) of files that are stored as they are. changes: of fields of the first row."""
     mpy = sys.implementation._mpy
-    index = b""
+    rows = b""
     body = b""
-    offset = 64 + 64 * len(names)
     for name in names:
         data = b"M" + bytes((mpy & 0xFF, 0)) + name.encode() + content[: len(content) // len(names)]
-        stored = changes.get("stored", len(data)) if not index else len(data)
-        size = changes.get("size", len(data)) if not index else len(data)
-        row = struct.pack(">48sIIII", name.encode(), offset + len(body), stored, size, binascii.crc32(data))
-        index += row
-        body += data + bytes(-len(data) % 4)
-    size = offset + len(body)
+        stored = changes.get("stored", len(data)) if not rows else len(data)
+        size = changes.get("size", len(data)) if not rows else len(data)
+        row = struct.pack(">BHHI", len(name), stored, size, binascii.crc32(data)) + name.encode()
+        rows += row
+        body += row + data
+    size = 64 + len(body)
     head = struct.pack(">4sIIHBB32s", b"vtb1", sequence, size, len(names), mpy & 0xFF, 0, b"sim") + bytes(12)
-    return head + binascii.crc32(index, binascii.crc32(head)).to_bytes(4, "big") + index + body
+    return head + binascii.crc32(rows, binascii.crc32(head)).to_bytes(4, "big") + body
 
 
 def _image(sequence, content):

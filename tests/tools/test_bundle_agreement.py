@@ -1,5 +1,6 @@
 """The lock's reader of bundles and the tools' agree on what is one: on thousands of damaged and forged ones."""
 
+import itertools
 import json
 import os
 import random
@@ -32,31 +33,48 @@ print(json.dumps(verdicts))
 """
 
 
+def rows(data: bytes) -> list[int]:
+    """Where the rows are, as far as `data` tells."""
+    places, at = [], 64
+    for _ in range(struct.unpack_from(">H", data, 12)[0]):
+        if at + 9 > len(data):
+            break
+        places.append(at)
+        length, stored = struct.unpack_from(">BH", data, at)
+        at += 9 + length + stored
+    return places
+
+
 def closed(data: bytes) -> bytes:
-    """`data` with the CRC of its header and index made right."""
-    count = struct.unpack_from(">H", data, 12)[0]
-    return data[:60] + struct.pack(">I", zlib.crc32(data[:60] + data[64 : 64 + 64 * count])) + data[64:]
+    """`data` with the CRC of its header and rows made right."""
+    covered = data[:60] + b"".join(data[at : at + 9 + data[at]] for at in rows(data))
+    return data[:60] + struct.pack(">I", zlib.crc32(covered)) + data[64:]
 
 
 def forged(rng: random.Random, good: bytes) -> bytes:
     """One that is wrong in a few places, and mostly has the right CRC all the same."""
     data = bytearray(good)
-    count = struct.unpack_from(">H", good, 12)[0]
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        kind = rng.randrange(6)
-        row = 64 + 64 * rng.randrange(count)
+        kind = rng.randrange(7)
+        at = rng.choice(rows(data))
         if kind == 0:
             data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            at = row + 48 + 4 * rng.randrange(4)
-            number = int.from_bytes(data[at : at + 4], "big") + rng.choice((-4, -1, 1, 4, 1 << 16))
-            data[at : at + 4] = (number & 0xFFFFFFFF).to_bytes(4, "big")
+            field, size = rng.choice(((1, 2), (3, 2), (5, 4)))
+            number = int.from_bytes(data[at + field : at + field + size], "big") + rng.choice((-4, -1, 1, 4, 1 << 15))
+            data[at + field : at + field + size] = (number % 256**size).to_bytes(size, "big")
         elif kind == 2:
-            data[row + rng.randrange(48)] = rng.choice(b"\\0/a_zA.\\xff9")
+            data[at] = (data[at] + rng.choice((-1, 1, 35))) % 256  # length of the name
         elif kind == 3:
-            other = 64 + 64 * rng.randrange(count)
-            data[row : row + 64], data[other : other + 64] = data[other : other + 64], data[row : row + 64]
-        elif kind == 4:
+            data[at + 9 + rng.randrange(max(data[at], 1))] = rng.choice(b"\0/a_zA.\xff9")
+        elif kind == 4:  # two rows change places, contents and all, or one comes twice
+            begins = [*rows(data), len(data)]
+            pieces = [data[begin:end] for begin, end in itertools.pairwise(begins)]
+            pieces[rng.randrange(len(pieces))] = rng.choice(pieces)
+            rng.shuffle(pieces)
+            data[64:] = b"".join(pieces)
+            data[8:12] = struct.pack(">I", len(data))
+        elif kind == 5:
             data[rng.randrange(64)] = rng.randrange(256)
         else:  # the last change: its fields may be gone
             data[:] = (
@@ -64,6 +82,8 @@ def forged(rng: random.Random, good: bytes) -> bytes:
             )
             if len(data) >= 12 and rng.randrange(2):
                 data[8:12] = struct.pack(">I", len(data))
+            break
+        if not rows(data):
             break
     data = bytes(data)
     return closed(data) if len(data) > 64 and rng.randrange(4) else data

@@ -16,11 +16,11 @@ from .errors import ToolError
 MAGIC: Final = b"vtb1"
 SIZE_MAX: Final = 192 * 1024
 FILES_MAX: Final = 256
-FILE_MAX: Final = 65_536
+FILE_MAX: Final = 65_535
 MAIN: Final = "main.mpy"
 
 _HEAD: Final = struct.Struct(">4sIIHBB32s12xI")
-_ROW: Final = struct.Struct(">48sIIII")
+_ROW: Final = struct.Struct(">BHHI")
 _CRC_AT: Final = _HEAD.size - 4
 _PATH_MAX: Final = 47
 _PATH: Final = re.compile(r"main\.mpy|vitrine(/[a-z0-9_]+)+\.mpy")
@@ -57,18 +57,17 @@ def pack(files: Mapping[str, bytes], sequence: int, version: str) -> bytes:
     """
     _check_head(sequence, version.encode("utf-8", "surrogatepass"), files)
     mpy = _common_mpy(files)
-    rows, contents = [], []
-    offset = _HEAD.size + len(files) * _ROW.size
-    for path, data in sorted(files.items()):
+    rows, body = b"", b""
+    for name, data in sorted((_name(path), data) for path, data in files.items()):
         stored = _smaller(data)
-        rows.append(_ROW.pack(path.encode(), offset, len(stored), len(data), zlib.crc32(data)))
-        contents.append(stored + bytes(-len(stored) % 4))
-        offset += len(contents[-1])
-    if offset > SIZE_MAX:
-        raise BundleError(f"the bundle has {offset:,} bytes: at most {SIZE_MAX:,} fit a lock's slot")
-    index = b"".join(rows)
-    head = _HEAD.pack(MAGIC, sequence, offset, len(files), mpy & 0xFF, mpy >> 8, version.encode(), 0)[:_CRC_AT]
-    return b"".join((head, struct.pack(">I", zlib.crc32(head + index)), index, *contents))
+        row = _ROW.pack(len(name), len(stored), len(data), zlib.crc32(data)) + name
+        rows += row
+        body += row + stored
+    size = _HEAD.size + len(body)
+    if size > SIZE_MAX:
+        raise BundleError(f"the bundle has {size:,} bytes: at most {SIZE_MAX:,} fit a lock's slot")
+    head = _HEAD.pack(MAGIC, sequence, size, len(files), mpy & 0xFF, mpy >> 8, version.encode(), 0)[:_CRC_AT]
+    return head + struct.pack(">I", zlib.crc32(head + rows)) + body
 
 
 def read(data: bytes) -> Bundle:
@@ -76,23 +75,26 @@ def read(data: bytes) -> Bundle:
     if not _HEAD.size <= len(data) <= SIZE_MAX or data[:4] != MAGIC:
         raise BundleError("not an application bundle")
     _, sequence, size, count, mpy_version, mpy_features, version, crc = _HEAD.unpack_from(data)
-    end = _HEAD.size + count * _ROW.size
-    if size != len(data) or end > size:
+    if size != len(data):
         raise BundleError(f"the bundle is cut short or has too much: {len(data):,} bytes, not {size:,}")
-    if zlib.crc32(data[:_CRC_AT] + data[_HEAD.size : end]) != crc:
-        raise BundleError("the bundle's index is damaged")
     # what `pack` would have written, zeros between the fields included: nothing rides along unseen
     if _HEAD.pack(MAGIC, sequence, size, count, mpy_version, mpy_features, version.rstrip(b"\0"), crc) != data[:64]:
         raise BundleError("the bundle's header is not in its canonical form")
     files: dict[str, bytes] = {}
-    offset = end
-    for row in _ROW.iter_unpack(data[_HEAD.size : end]):
-        path, content, offset = _unpack(data, row, offset)
-        if files and path <= next(reversed(files)):
-            raise BundleError(f"the bundle's index is out of order at {path}")
-        files[path] = content
+    offset = _HEAD.size
+    rows, before = data[:_CRC_AT], b""
+    for number in range(count):
+        row, content, after = _unpack(data, offset)
+        name = row[_ROW.size :]
+        if number and name <= before:
+            raise BundleError(f"the bundle's files are out of order at {_path(name)!r}")
+        files[_path(name)] = content
+        rows += row
+        offset, before = after, name
     if offset != size:
         raise BundleError("the bundle has more than its files")
+    if zlib.crc32(rows) != crc:
+        raise BundleError("the bundle's header or a row of it is damaged")
     _check_head(sequence, version.rstrip(b"\0"), files)
     mpy = mpy_version | mpy_features << 8
     if _common_mpy(files) != mpy:
@@ -135,18 +137,30 @@ def _smaller(data: bytes) -> bytes:
     return deflated if len(deflated) < len(data) else data
 
 
-def _unpack(data: bytes, row: tuple[bytes, int, int, int, int], due: int) -> tuple[str, bytes, int]:
-    """Return (path, content, where the next one begins) of one row, whose content must begin at `due`."""
-    padded, offset, stored, size, crc = row
-    path = padded.rstrip(b"\0").decode("ascii", "replace")
-    end = offset + stored
-    following = end + -end % 4
-    if len(path) > _PATH_MAX or offset != due or not 1 <= stored <= size <= FILE_MAX or following > len(data):
-        raise BundleError(f"the bundle's index is wrong about {path!r}")
-    content = data[offset:end] if stored == size else _inflate(data[offset:end], size)
-    if zlib.crc32(content) != crc or any(data[end:following]):
+def _name(path: str) -> bytes:
+    """A path as a row has it: without what all have in common, and main.mpy, the first, as nothing."""
+    return b"" if path == MAIN else path[8:-4].encode()
+
+
+def _path(name: bytes) -> str:
+    return f"vitrine/{name.decode('ascii', 'replace')}.mpy" if name else MAIN
+
+
+def _unpack(data: bytes, offset: int) -> tuple[bytes, bytes, int]:
+    """Return (row with its name, content, where the next row begins) of the row at `offset`."""
+    if offset + _ROW.size > len(data):
+        raise BundleError("the bundle has fewer files than it says")
+    length, stored, size, crc = _ROW.unpack_from(data, offset)
+    begin = offset + _ROW.size + length
+    end = begin + stored
+    row = data[offset:begin]
+    path = _path(row[_ROW.size :])
+    if not 1 <= stored <= size or end > len(data):
+        raise BundleError(f"the bundle is wrong about {path!r}")
+    content = data[begin:end] if stored == size else _inflate(data[begin:end], size)
+    if zlib.crc32(content) != crc:
         raise BundleError(f"{path!r} is damaged in the bundle")
-    return path, content, following
+    return row, content, end
 
 
 def _inflate(stored: bytes, size: int) -> bytes:

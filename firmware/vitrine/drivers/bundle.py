@@ -19,16 +19,12 @@ if _TYPE_CHECKING:
 _MAGIC = const(b"vtb1")
 _HEAD = const(64)
 _CRC_AT = const(60)
-_ROW = const(64)
+_ROW = const(9)
+_NAME_MAX = const(35)
 _FILES_MAX = const(256)
 _FILE_MIN = const(4)
-_FILE_MAX = const(65_536)
 _WINDOW_BITS = const(10)
 _PIECE = const(512)
-_MAIN = const(b"main.mpy")
-_FOLDER = const(b"vitrine/")
-_ENDING = const(b".mpy")
-_PATH_MAX = const(47)
 
 
 class BundleError(ValueError):
@@ -48,30 +44,28 @@ def check(path: str, size: int, sequence: int) -> "Iterator[None]":
             raise BundleError
         _check_version(head[16:48])
         _check_interpreter(head[14], head[15])
-        # the CRC covers the header and the index, in which every row stands above the one before
+        # the CRC covers the header and the rows
         crc = crc32(head[:_CRC_AT])
-        due = _HEAD + _ROW * count
+        at = _HEAD
         before = b""
-        has_main = False
         for number in range(count):
-            file.seek(_HEAD + _ROW * number)
+            file.seek(at)
             row = file.read(_ROW)
-            crc = crc32(row, crc)
-            name = _name(row[:48])
-            has_main = has_main or name == _MAIN
-            offset, stored, length, of_file = struct.unpack_from(">IIII", row, 48)
-            end = offset + stored
-            is_right = name > before and offset == due and 0 < stored <= length and _FILE_MIN <= length <= _FILE_MAX
-            due = end + (-end & 3)
-            if not is_right or due > size:
+            if len(row) != _ROW:
                 raise BundleError
-            before = name
-            for _ in _contents(file, offset, stored, length, of_file, head[14:16]):
+            length, stored, file_size, of_file = struct.unpack(">BHHI", row)
+            name = file.read(length)
+            crc = crc32(name, crc32(row, crc))
+            at += _ROW + length
+            # the first one, main.mpy, has no name
+            is_right = (name > before and _is_name(name)) if number else not length
+            if not is_right or not 0 < stored <= file_size or file_size < _FILE_MIN or at + stored > size:
+                raise BundleError
+            for _ in _contents(file, at, stored, file_size, of_file, head[14:16]):
                 yield
-            file.seek(end)
-            if any(file.read(due - end)):
-                raise BundleError
-        if due != size or not has_main or crc != int.from_bytes(head[_CRC_AT:], "big"):
+            at += stored
+            before = name
+        if at != size or crc != int.from_bytes(head[_CRC_AT:], "big"):
             raise BundleError
 
 
@@ -91,17 +85,14 @@ def _check_interpreter(version: int, features: int) -> None:
         raise error
 
 
-def _name(padded: bytes) -> bytes:
-    """Return a path in its canonical form; nothing that could lead anywhere else passes."""
-    name = padded.rstrip(b"\0")
-    if name == _MAIN:
-        return name
-    if len(name) > _PATH_MAX or not name.startswith(_FOLDER) or not name.endswith(_ENDING):
-        raise BundleError
-    for part in name[: -len(_ENDING)].split(b"/"):
+def _is_name(name: bytes) -> bool:
+    """Tell whether a name leads to a place below vitrine/ and nowhere else."""
+    if len(name) > _NAME_MAX:
+        return False
+    for part in name.split(b"/"):
         if not part or not all([0x61 <= byte <= 0x7A or 0x30 <= byte <= 0x39 or byte == 0x5F for byte in part]):
-            raise BundleError
-    return name
+            return False
+    return True
 
 
 def _contents(file, offset: int, stored: int, length: int, crc: int, kind: bytes) -> "Iterator[None]":

@@ -29,7 +29,7 @@ _HEAD = ">BBBBI"
 _ROW = ">II32s"
 _SIZE = const(132)
 _BUNDLE_HEAD = const(64)
-_BUNDLE_ROW = const(64)
+_BUNDLE_ROW = const(9)
 _PIECE = const(1024)
 _WINDOW_BITS = const(10)
 _FOLDER_MODE = const(0x4000)
@@ -79,13 +79,17 @@ class Slot:
     def __init__(self, path: str, number: int, image_sequence: int) -> None:
         self._path = path
         self._about = image_sequence, number
-        self._files = b""
         self._folders = crc32(b"").to_bytes(4, "big")
         with open(path, "rb") as file:
-            count = int.from_bytes(file.read(_BUNDLE_HEAD)[12:14], "big")
-            for _ in range(count):
-                name = file.read(_BUNDLE_ROW)[:48].rstrip(b"\0")
-                self._files += crc32(name).to_bytes(4, "big")
+            size = 4 * int.from_bytes(file.read(_BUNDLE_HEAD)[12:14], "big")
+            self._files = bytearray(size)
+            self._rows = bytearray(size)  # where they are
+            at = _BUNDLE_HEAD
+            for i in range(0, size, 4):
+                name, stored, _ = _row(file, at)
+                struct.pack_into(">I", self._files, i, crc32(name))
+                struct.pack_into(">I", self._rows, i, at)
+                at = file.tell() + stored
                 while b"/" in name:
                     name = name[: name.rfind(b"/")]
                     if _place(self._folders, name) < 0:
@@ -111,15 +115,20 @@ class Slot:
         if place < 0:
             raise OSError(_ENOENT)
         file = open(self._path, "rb")  # noqa: SIM115 - whoever reads it closes it
-        file.seek(_BUNDLE_HEAD + place * _BUNDLE_ROW)
-        row = file.read(_BUNDLE_ROW)
-        offset, stored, size = struct.unpack_from(">III", row, 48)
-        if row[:48].rstrip(b"\0") != name:
+        found, stored, size = _row(file, struct.unpack_from(">I", self._rows, 4 * place)[0])
+        if found != name:
             file.close()
             raise OSError(_ENOENT)
-        file.seek(offset)
         # the interpreter reads a .mpy to its end and no further
         return file if stored == size else DeflateIO(file, RAW, _WINDOW_BITS, True)
+
+
+def _row(file, at: int) -> "tuple[bytes, int, int]":
+    """Return (path, bytes stored, bytes of the file) of the row at `at`; the content is read next."""
+    file.seek(at)
+    length, stored, size = struct.unpack_from(">BHH", file.read(_BUNDLE_ROW))
+    name = file.read(length)
+    return b"vitrine/" + name + b".mpy" if name else b"main.mpy", stored, size
 
 
 def path_of(number: int) -> str:
@@ -204,7 +213,7 @@ def _give_up(_timer: Timer) -> None:
     reset()
 
 
-def _place(known: bytes, name: bytes) -> int:
+def _place(known, name: bytes) -> int:
     """Return which of the CRC-32s in `known` is that of `name`, or -1."""
     wanted = crc32(name).to_bytes(4, "big")
     at = known.find(wanted)
