@@ -87,8 +87,9 @@ typecheck: $(VENV)/.lint ## basedpyright: firmware against the ESP32 stubs, tool
 layers: $(VENV)/.base ## who may import whom (firmware/README.md)
 	@$(BIN)/python tools/checks/layers.py
 
-boards: $(VENV)/.base ## the boards' pins and partition tables, and what images freeze
+boards: $(VENV)/.base ## pins, tables, options and frozen files of every lock board
 	@$(BIN)/python tools/checks/boards.py
+	@$(BIN)/python tools/checks/frozen.py
 
 settings: $(VENV)/.base ## write the tables of the settings from their schema: the lock's and SPEC.md's
 	@$(BIN)/python tools/codegen/settings.py
