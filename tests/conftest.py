@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def messages_fit(request, monkeypatch, tmp_path_factory):
-    """Every message of locks, over the radio, bleak, HTTP or mosquitto, fits its schema (tests/support/message_tap.py).
+    """Every message of locks, over radio, HTTP, wire or mosquitto, fits its schema (tests/support/message_tap.py).
 
     Not where the emulated board runs something else than the firmware.
     """

@@ -1,10 +1,10 @@
-"""Tells what phones say over bleak and over HTTP, wherever a test runs them: in its own process, or by a program.
+"""Tells what phones say over bleak, HTTP and a console's wire, in a test's own process and in programs that it runs.
 
 `sitecustomize` beside this (in tap_site/) does it in each Python that a test starts: notes go to the file $VITRINE_TAP,
 one JSON list a line, and the test reads them when it is over. Imports nothing that a program does not import itself.
 
-A note is ["ble", connection, "written" or "notified", hex], or ["http", op, request, HTTP status, answer] with the hex
-of both bodies' CBOR, empty where there is none.
+A note is ["ble", connection, "written" or "notified", hex of a chunk], or ["wire", connection, "asked" or "answered",
+hex of a message], or ["http", op, request, HTTP status, answer] with the hex of both bodies' CBOR, empty where none is.
 """
 
 import functools
@@ -16,7 +16,14 @@ import os
 import sys
 
 BLEAK, HTTP = "vitrine_tools.ble.bleak_link", "vitrine_tools.http_phone"
+CONSOLE = "vitrine_tools.field.console_link"
 _numbers = itertools.count(1)
+
+
+def _name_of(connection):
+    if not hasattr(connection, "tap_name"):
+        connection.tap_name = f"{os.getpid()}-{next(_numbers)}"
+    return connection.tap_name
 
 
 def wrap_bleak(module, note):
@@ -24,20 +31,15 @@ def wrap_bleak(module, note):
     link = module.BleakLink
     write_chunk, read_chunk = link.write_chunk, link.read_chunk
 
-    def name_of(self):
-        if not hasattr(self, "tap_name"):
-            self.tap_name = f"{os.getpid()}-{next(_numbers)}"
-        return self.tap_name
-
     @functools.wraps(write_chunk)
     async def tapped_write(self, chunk):
-        note(["ble", name_of(self), "written", bytes(chunk).hex()])
+        note(["ble", _name_of(self), "written", bytes(chunk).hex()])
         await write_chunk(self, chunk)
 
     @functools.wraps(read_chunk)
     async def tapped_read(self):
         chunk = await read_chunk(self)
-        note(["ble", name_of(self), "notified", bytes(chunk).hex()])
+        note(["ble", _name_of(self), "notified", bytes(chunk).hex()])
         return chunk
 
     return [(link, "write_chunk", tapped_write), (link, "read_chunk", tapped_read)]
@@ -58,11 +60,30 @@ def wrap_http(module, note):
     return [(phone, "_exchange", tapped_exchange)]
 
 
-WRAPS = {BLEAK: wrap_bleak, HTTP: wrap_http}
+def wrap_console(module, note):
+    """The same of the module's Wire."""
+    wire = module.Wire
+    exchange, answer = wire.exchange, wire.answer
+
+    @functools.wraps(exchange)
+    def tapped_exchange(self, request, timeout_s):
+        note(["wire", _name_of(self), "asked", bytes(request).hex()])
+        return exchange(self, request, timeout_s)
+
+    @functools.wraps(answer)
+    def tapped_answer(self, end_s):
+        message = answer(self, end_s)
+        note(["wire", _name_of(self), "answered", bytes(message).hex()])
+        return message
+
+    return [(wire, "exchange", tapped_exchange), (wire, "answer", tapped_answer)]
+
+
+WRAPS = {BLEAK: wrap_bleak, HTTP: wrap_http, CONSOLE: wrap_console}
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the two modules as always, and has them wrapped when they have been imported."""
+    """Finds these modules as always, and has them wrapped when they have been imported."""
 
     def __init__(self, note):
         self._note = note

@@ -1,4 +1,4 @@
-"""Holds every message of a test to its schema: frames over radio and bleak, HTTP, what locks publish at mosquitto.
+"""Holds every message of a test to its schema: frames over each link, what locks publish at mosquitto.
 
 A lock may not answer what its schema does not have; nor call a request malformed that fits, or take one that does not.
 What the test itself publishes may be anything: only messages that it did not send are judged.
@@ -25,6 +25,7 @@ from vitrine_tools.schemas import openapi, payloads
 from vitrine_tools.schemas.forms import project
 
 _REQUEST_BOUND = protocol.MAX_REQUEST
+_BODY_BOUND = 1152  # over HTTP (SPEC.md section 15)
 _TEXTS = ("availability",)
 _JSON = ("state", "fresh", "result")
 _END_S = 0.5
@@ -93,7 +94,7 @@ class FrameTap:
         with contextlib.suppress(protocol.ProtocolError):
             message = self._requests.feed(chunk)
             if message is not None:
-                self._pending.append(_request(message))
+                self.asked(message)
 
     def notified(self, chunk):
         try:
@@ -102,10 +103,16 @@ class FrameTap:
             self._wrong.append(f"answer: {error}")
             return
         if message is not None:
-            try:
-                self._wrong += self._misfits(cbor.decode(message, protocol.MAX_ANSWER))
-            except cbor.CborError as error:
-                self._wrong.append(f"answer: {error}")
+            self.answered(message)
+
+    def asked(self, message):
+        self._pending.append(_request(message))
+
+    def answered(self, message):
+        try:
+            self._wrong += self._misfits(cbor.decode(message, protocol.MAX_ANSWER))
+        except cbor.CborError as error:
+            self._wrong.append(f"answer: {error}")
 
     def _misfits(self, answer):
         answer_id, status, body = answer if isinstance(answer, list) and len(answer) == 3 else (None, None, None)
@@ -127,9 +134,9 @@ def _listed(wrong):
     return [wrong] if wrong else []
 
 
-def _request(message):
+def _request(message, bound=_REQUEST_BOUND):
     try:
-        value = cbor.decode(message, _REQUEST_BOUND)
+        value = cbor.decode(message, bound)
     except cbor.CborError:
         return 0, None, False
     if not isinstance(value, list) or len(value) != 3 or type(value[1]) is not int or not 0 <= value[1] <= 0xFFFF:
@@ -179,13 +186,13 @@ class NoteJudge:
 
     def take(self, note):
         kind, *rest = note
-        if kind == "ble":
+        if kind in ("ble", "wire"):
             name, direction, data = rest
             tap = self._connections.setdefault(name, FrameTap(self._wrong))
             getattr(tap, direction)(bytes.fromhex(data))
         else:
             op, request, code, answer = rest
-            body = cbor.decode(bytes.fromhex(request), _REQUEST_BOUND) if request else None
+            body = cbor.decode(bytes.fromhex(request), _BODY_BOUND) if request else None
             self._wrong += exchange_misfits(op, body, code, bytes.fromhex(answer))
 
 
@@ -194,7 +201,7 @@ def exchange_misfits(op, body, code, answer):
     if code not in _HTTP_STATUSES or not answer:
         return []
     tap = FrameTap([])
-    tap._pending.append(_request(cbor.encode([int(op), 1, body])))
+    tap._pending.append(_request(cbor.encode([int(op), 1, body]), _BODY_BOUND + 8))
     return tap._misfits([1, int(_HTTP_STATUSES[code]), cbor.decode(answer, protocol.MAX_ANSWER)])
 
 
@@ -246,14 +253,14 @@ def raw_misfits(request, data):
     if "/cbor" not in kind or op is None:
         return []
     try:
-        asked = cbor.decode(body, _REQUEST_BOUND) if body else None
+        asked = cbor.decode(body, _BODY_BOUND) if body else None
     except cbor.CborError:
         return [] if answer.status == 400 else [f"{path}: took what is no CBOR"]
     return exchange_misfits(op, asked, answer.status, answer.body)
 
 
 def tap_clients(monkeypatch, wrong, notes):
-    """Have bleak and HTTP judged: this process's at once; programs' leave notes in the file `notes`, for `end`."""
+    """Have bleak, HTTP and wires judged: this process's at once; programs leave notes in the file `notes`, for `end`."""
     judge = NoteJudge(wrong)
     for name, wrap in client_tap.WRAPS.items():
         if name in sys.modules:

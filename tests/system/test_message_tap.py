@@ -11,11 +11,12 @@ import pytest
 from support.http_client import ask
 from support.message_tap import exchange_misfits, json_misfits, raw_misfits, tap_clients
 from support.mosquitto import Mosquitto, needs_mosquitto
-from support.store import Store
+from support.store import LOCK_ID, Store
 from vitrine_tools import cbor, protocol
 from vitrine_tools.audit import sealed
 from vitrine_tools.ble.private_bus import PrivateBus
 from vitrine_tools.commanding_broker import connected
+from vitrine_tools.field.console_link import reach
 from vitrine_tools.http_phone import HttpPhone
 from vitrine_tools.protocol import Op, ProtocolError
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.system
 HELLO = {1: "case-12", 2: 1, 3: bytes(16), 4: 1, 5: [0, bytes(sealed.HEAD_SIZE)]}
 AUDIT = base64.urlsafe_b64encode(bytes(sealed.HEAD_SIZE)).decode().rstrip("=")
 JSON_HELLO = json.dumps({"lock": "case-12", "version": 1, "nonce": "A" * 22, "time": 1, "audit": [0, AUDIT]}).encode()
+BAD_HELLO = base64.urlsafe_b64encode(cbor.encode([4, 0, {**HELLO, 9: 1}])).rstrip(b"=")
 
 
 @needs_mosquitto
@@ -117,6 +119,22 @@ async def test_what_does_not_fit_over_http_is_found(monkeypatch, tmp_path, messa
         end()
     assert wrong[0].startswith("answer-hello: ")
     messages_fit.clear()  # the tests' own tap has found it as well
+
+
+async def test_what_goes_over_the_wire_is_judged(monkeypatch, tmp_path, messages_fit):
+    wrong, notes = [], tmp_path / "notes"
+    end = tap_clients(monkeypatch, wrong, notes)
+    store = Store(tmp_path)
+    async with store.lock(virtual=False, console=tmp_path / "wire") as lock:
+        await lock.wait_advertising()
+        async with reach(tmp_path / "wire", LOCK_ID) as phone:
+            assert (await phone.open(store.token(), store.holder)).is_granted
+            monkeypatch.setattr(phone.wire, "lines", lambda _end_s: iter([b"<vitrine " + BAD_HELLO]))
+            with contextlib.suppress(ProtocolError):
+                await phone.hello()
+    end()
+    assert [line.partition(":")[0] for line in wrong] == ["answer-hello"]
+    messages_fit.clear()
 
 
 @pytest.mark.skipif(not PrivateBus.is_available(), reason="dbus-daemon is not installed (Debian: dbus)")
