@@ -260,7 +260,7 @@ def raw_misfits(request, data):
 
 
 def tap_clients(monkeypatch, wrong, notes):
-    """Have bleak, HTTP and wires judged: this process's at once; programs leave notes in the file `notes`, for `end`."""
+    """Have bleak, HTTP and wires judged: this process's at once, programs' by their notes in `notes`, at `end`."""
     judge = NoteJudge(wrong)
     for name, wrap in client_tap.WRAPS.items():
         if name in sys.modules:
