@@ -167,6 +167,18 @@ async def test_a_lock_of_another_site_is_left_alone(store, tmp_path_factory):
     assert not other.escrow.exists(), "not even a key was made"
 
 
+async def test_a_lock_with_a_damaged_record_is_wiped_and_provisioned_anew(store):
+    async with bare_board(store) as (_, port, _):
+        first = await provision(store, port)
+    FlashImage(store.folder / "flash.bin").nvs_put("vitrine", "provision", b"damaged")
+    async with bare_board(store) as (_, port, radio):
+        with pytest.raises(ToolError, match="record is damaged"):
+            await provision(store, port, store.right)
+        await asyncio.to_thread(deprovision, str(port), LOCK_ID, Report(STEPS), store.right)
+        assert (await provision(store, port)).changed == first.changed
+        assert await opens(store, radio)
+
+
 @pytest.mark.parametrize("stride", [790])
 async def test_a_pulled_cable_is_made_good_by_running_it_again(store, stride):
     async with bare_board(store) as (lock, port, radio):

@@ -28,6 +28,7 @@ _BANNER_S: Final = 1.5
 _POLL_S: Final = 0.002
 _ANSWER_MAX: Final = 16 * 1024
 _CLOSED: Final = b": service is closed"
+_DAMAGED: Final = b"(damaged)"
 DONE: Final = "print('done')"
 _DONE: Final = b"done\r\n"
 _NAME: Final = re.compile("[a-z0-9-]{1,32}")
@@ -54,6 +55,10 @@ class BoardError(ToolError):
 
 class ClosedError(BoardError):
     """The lock is provisioned, and its console closed."""
+
+
+class DamagedError(ClosedError):
+    """The lock cannot read who it is: it can be wiped, and nothing else."""
 
 
 class _Transport(SerialTransport):
@@ -116,6 +121,8 @@ class _Transport(SerialTransport):
             self.serial.write(b"\r")
             self.read_until(1, _CLOSED, timeout_overall=_BANNER_S)
         head, closed, _ = self.heard.partition(_CLOSED)
+        if closed and head.endswith(_DAMAGED):
+            raise DamagedError(_REFUSALS["the record is damaged: deprovision"])
         if closed:
             raise ClosedError(
                 f"the console of {_name(head)} is closed: give --key or --token, or `vitrine service open` it first"

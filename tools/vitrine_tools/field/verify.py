@@ -10,7 +10,7 @@ from ..phone import Limits, Unready
 from ..protocol import ProtocolError
 from . import diagnosis, findings
 from .authority import Authority
-from .board_link import BoardError, BoardLink, ClosedError
+from .board_link import BoardError, BoardLink, ClosedError, DamagedError
 from .console_link import reach
 from .service import begin, close, is_open
 
@@ -56,8 +56,8 @@ def open_board(port: str, lock_id: str, authority: Authority | None = None) -> B
     """Return the open console of a board; one that is closed is opened with `authority`, if the lock is `lock_id`."""
     try:
         return BoardLink(port)
-    except ClosedError:
-        if authority is None:
+    except ClosedError as error:
+        if authority is None or isinstance(error, DamagedError):
             raise
         try:
             asyncio.run(_begin(port, lock_id, authority))
