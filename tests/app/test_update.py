@@ -9,6 +9,7 @@ from hashlib import sha256
 from support.update_world import (
     KID,
     ORIGINAL,
+    ROOT,
     SECTOR,
     VENDOR,
     Component,
@@ -116,7 +117,7 @@ def test_only_whole_blocks_survive_a_start_and_each_is_looked_at():
     for is_damaged in (False, True):
         lock = again(lock)
         if is_damaged:
-            path = components.FOLDER + "/new"
+            path = components.PREFIX + "new"
             with open(path, "r+b") as file:
                 file.seek(5000)
                 file.write(b"\x55\xaa")
@@ -408,7 +409,7 @@ def outcome_of(data, sequence=6):
     assert lock.live(update, 2000) == "", "it was switched to"
     records = lock.records
     lock = lock_of(lock.nor)
-    files = os.listdir(components.FOLDER)
+    files = os.listdir(ROOT)
     return lock.running.sequence, records, files
 
 
@@ -536,7 +537,7 @@ def test_no_room_is_said_and_leaves_nothing():
     while 2 in answer:
         answer = lock.ask({2: answer[2], 3: stream[answer[2] : answer[2] + 1000]})[1]
     assert answer == {1: IDLE, 3: ORIGINAL, 5: reasons.STORE_FULL}
-    assert os.listdir(components.FOLDER) == []
+    assert os.listdir(ROOT) == []
     small = Component(0, 7)
     assert lock.live(small) == "reset"
 

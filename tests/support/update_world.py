@@ -139,7 +139,7 @@ from vitrine.crypto.ed25519 import DENY, GRANT  # noqa: E402
 from vitrine.drivers import components, slots  # noqa: E402
 from vitrine.drivers.nvs import Blob, Integer  # noqa: E402
 
-components.FOLDER = slots.FOLDER = ROOT + "/slots"
+components.PREFIX = slots.PREFIX = ROOT + "/slot-"
 slots.APP = ROOT + "-app"
 
 

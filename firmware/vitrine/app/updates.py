@@ -16,7 +16,7 @@ if _TYPE_CHECKING:
     from typing import Any
 
 _TRIAL_AT = const(2)  # in the blob `slots` (SPEC.md 20.6): whether something is on trial
-_STAGE = const("/slots/stage")
+_STAGE = const("/slot-stage")
 _PIECE_MAX = const(1024)
 
 

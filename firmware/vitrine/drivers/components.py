@@ -11,17 +11,16 @@ from esp32 import Partition
 from micropython import const
 
 from . import bundle
-from .slots import FOLDER, A, B, path_of
+from .slots import PREFIX, A, B, path_of
 
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_STAGE = const("/stage")
-_NEW = const("/new")
+_STAGE = const("stage")
+_NEW = const("new")
 _ENOENT = const(2)
-_EEXIST = const(17)
 _EIO = const(5)
 _HEAD = const(3)  # flags, length of the manifest
 _SHADOW = const(1)  # flags
@@ -48,14 +47,14 @@ def _size(path: str) -> int:
 
 
 class Stage:
-    """The manifest that is under way, and its table as far as it has come: /slots/stage.
+    """The manifest that is under way, and its table as far as it has come: /slot-stage.
 
     manifest: bytes, or None. is_shadow: not to be switched to. is_staged: that it was whole is on record. Nothing in it
     is believed: the manifest is verified again, the table hashed.
     """
 
     def __init__(self) -> None:
-        self._path = FOLDER + _STAGE
+        self._path = PREFIX + _STAGE
         self.manifest: "bytes | None" = None
         self._flags = 0
         try:
@@ -78,11 +77,6 @@ class Stage:
 
     def begin(self, manifest: bytes, is_shadow: bool) -> None:
         """Keep another manifest, in place of everything that was here."""
-        try:
-            os.mkdir(FOLDER)
-        except OSError as error:
-            if error.errno != _EEXIST:
-                raise
         self.manifest = manifest
         self._flags = _SHADOW if is_shadow else 0
         with open(self._path, "wb") as file:
@@ -147,7 +141,7 @@ class Application:
 
     def __init__(self, active: int) -> None:
         self.number = B if active == A else A
-        self._new = FOLDER + _NEW
+        self._new = PREFIX + _NEW
         self._path = path_of(self.number)
         self._others = [self._new] + [path_of(each) for each in (A, B) if each != active]
 

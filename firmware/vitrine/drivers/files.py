@@ -1,4 +1,4 @@
-"""Small files in one folder of the file system, replaced whole: after a power cut the old or the new one is there.
+"""Small files of the file system, replaced whole: after a power cut the old or the new one is there.
 
 littlefs can show a created file as empty after a cut, so a new content is written aside, synced by closing it, and
 renamed over the old one, which littlefs does atomically.
@@ -9,20 +9,14 @@ import os
 from micropython import const
 
 _ENOENT = const(2)
-_EEXIST = const(17)
 _ASIDE = const(".new")
 
 
 class Files:
-    """The files of `folder`, which is made if it is missing. Names are ours, never a peer's."""
+    """Files of which the path begins with `prefix`. Names are ours, never a peer's."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        try:
-            os.mkdir(folder)
-        except OSError as error:
-            if error.errno != _EEXIST:
-                raise
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
 
     def load(self, name: str) -> "bytes | None":
         """Return the whole file, or None if there is none; other OSErrors go on."""
@@ -50,4 +44,4 @@ class Files:
                 raise
 
     def _path(self, name: str) -> str:
-        return self._folder + "/" + name
+        return self._prefix + name

@@ -18,7 +18,7 @@ _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from typing import Any
 
-FOLDER = "/slots"
+PREFIX = "/slot-"  # in the root: a folder of their own would take two blocks
 APP = "/app"
 A = const(1)
 B = const(2)
@@ -133,7 +133,7 @@ def _row(file, at: int) -> "tuple[bytes, int, int]":
 
 def path_of(number: int) -> str:
     """Return the path of the bundle in A or B."""
-    return FOLDER + "/" + "ab"[number - 1]
+    return PREFIX + "ab"[number - 1]
 
 
 def digest_of(path: str, size: int) -> bytes:

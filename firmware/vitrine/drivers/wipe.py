@@ -23,7 +23,7 @@ _MARK = "/.wipe"
 _ERASED = "/.wiped"  # its name when all is gone
 _ASIDE = "/.keep"
 # the application's own: bundles, and what a board without an image of ours was given instead
-_KEPT = ("slots", "lib", "vitrine", "boot.py", "main.py", "board.py", ".wipe")
+_KEPT = ("slot-a", "slot-b", "lib", "vitrine", "boot.py", "main.py", "board.py", ".wipe")
 _FILLER = "/fill"
 _ROOT = "/./"  # of the flash alone: "/" shows what is mounted beside it, too
 _FLOOR, _SLOTS = "upd_floor", "slots"  # SPEC.md sections 20.4 and 20.6
