@@ -56,7 +56,7 @@ async def exchange_at(broker):
 
 
 def fast(exchange, lock_id, signed, component, **how):
-    how = {"patience": Patience(silent_s=20, pause_s=0.05, poll_s=0.05)} | how
+    how = {"patience": Patience(silent_s=20, pause_s=0.05, poll_s=0.05, quiet_s=0.05)} | how
     return Sender(exchange.way(lock_id, 1.0), signed, component, **how)
 
 
@@ -100,6 +100,26 @@ async def test_what_others_say(broker):
         await client.publish(topic, b"", qos=1, retain=True)
         with pytest.raises(LinkError, match="is case-98 connected"):
             await ask_state(exchange.way("case-98", 0.2))
+
+
+async def test_whoever_else_asks_it_at_the_same_time(broker):
+    lock, (signed, component) = UpdateLock(piece=4096), release()
+    lock.is_free = False
+    async with at_broker(broker, lock), exchange_at(broker) as (exchange, client):
+        topic = f"vitrine/{lock.lock_id}/update"
+
+        async def meddle():
+            while True:
+                for body in ({}, {1: b"no manifest"}, {2: 77, 3: b"x"}, {2: 0, 3: b"x" * 100}):
+                    await client.publish(topic, cbor.encode(body), qos=1)
+                    await asyncio.sleep(0.01)
+
+        meddling = asyncio.create_task(meddle())
+        for _ in range(3):
+            assert (await fast(exchange, lock.lock_id, signed, component).push()).state is State.STAGED
+        meddling.cancel()
+        await asyncio.wait({meddling})
+    assert lock.installed == [CONTENT]
 
 
 async def test_refusals(broker):

@@ -6,7 +6,7 @@ import struct
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrine_tools import bundle, cbor, cose, keys, tokens
@@ -52,6 +52,7 @@ preconditions = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=3 * 4096), sequences, versions, preconditions, audiences)
 def test_what_is_signed_is_read_again(data, sequence, version, asked, named):
     component = Component(Kind.IMAGE, data)
@@ -65,6 +66,7 @@ def test_what_is_signed_is_read_again(data, sequence, version, asked, named):
         signed.check(Component(Kind.IMAGE, data + b"\0"))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_one_bit_more_or_less_is_no_manifest_of_this_issuer(data):
     good = sign(of_component(application(), BOARD), ISSUER).data
@@ -75,6 +77,7 @@ def test_one_bit_more_or_less_is_no_manifest_of_this_issuer(data):
         assert not parse(bytes(bad)).is_signed_by(ISSUER.public)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_rubbish_is_refused_in_words(data):
     with pytest.raises(ManifestError):
@@ -218,6 +221,7 @@ def test_images_are_checked():
             components.image(bad)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_rubbish_is_no_image(data):
     with pytest.raises(ComponentError):

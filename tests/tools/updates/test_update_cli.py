@@ -18,12 +18,15 @@ from vitrine_tools import bundle, cli, keys
 from vitrine_tools.ble import bleak_link
 from vitrine_tools.demo.brokers import Mosquitto
 from vitrine_tools.updates import manifest as manifests
-from vitrine_tools.updates.push import State
+from vitrine_tools.updates import push
+from vitrine_tools.updates.push import Patience, State
+from vitrine_tools.updates.rollout import targets
 
 from .test_links import at_broker
 from .test_manifest import MPY, esp_image
 
 LOCK = "case-12"
+FAST = {"pause_s": 0.05, "poll_s": 0.05, "quiet_s": 0.05}
 
 
 @pytest.fixture
@@ -31,6 +34,8 @@ def run(monkeypatch, capfd, tmp_path):
     """Run `vitrine ...` in a folder with a bundle, an image and the issuer's key; return (status, output, errors)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    for module in (push, targets):
+        monkeypatch.setattr(module, "Patience", lambda **how: Patience(**how | FAST))
     ISSUER.save(tmp_path / "issuer.pem")
     keys.write_new(tmp_path / "issuer.pub.pem", ISSUER.public.to_pem(), mode=0o644)
     (tmp_path / "app.bundle").write_bytes(bundle.pack({"main.mpy": MPY}, 7, "1.2.3"))
@@ -202,7 +207,7 @@ PLAN = """
 manifest = "app.manifest"
 component = "app.bundle"
 fleet = ["case-1", "case-2", "case-3"]
-silent = "3s"
+silent = "15s"
 [[ring]]
 name = "canary"
 locks = ["case-1"]

@@ -14,12 +14,13 @@ from ..commanding_broker import connected
 from ..errors import LinkError, ToolError
 from ..phone import Limits, Phone
 from ..protocol import ProtocolError, Status
-from .push import LARGE_PIECE, SMALL_PIECE, Connect, Link
+from .push import LARGE_PIECE, SMALL_PIECE, Connect, Link, State
 
 OP: Final = 9
 ANSWER_S: Final = 10.0  # a block is erased, written and read back meanwhile
 ANSWERS: Final = "vitrine/+/update/answer"
 _STALE_S = 0.3
+_AGAIN_S = 2.5
 _WAITING_MAX = 16
 _PAUSE_MAX_S = 30.0
 
@@ -82,7 +83,7 @@ def over_http(lock_id: str, url: str | None, name: str | None, timeout_s: float,
         from .. import http_phone
 
         address = url or await http_phone.find(name or "", timeout_s, is_tls=ca is not None)
-        yield http_phone.HttpPhone(address, lock_id, Limits(answer_s=ANSWER_S), ca)
+        yield http_phone.HttpPhone(address, lock_id, Limits(answer_s=timeout_s), ca)
 
     return over_sessions(reach, piece=LARGE_PIECE)
 
@@ -150,7 +151,8 @@ class Exchange:
         if self._client is None:
             raise LinkError(f"the broker {self._broker} is gone")
         try:
-            await self._client.publish(f"vitrine/{lock_id}/update", payload, qos=1, retain=False)
+            # What is lost is asked for again. With QoS 1 it takes twice the time: each PUBACK waits for a delayed ACK.
+            await self._client.publish(f"vitrine/{lock_id}/update", payload, qos=0, retain=False)
         except aiomqtt.MqttError as error:
             raise LinkError(f"the broker {self._broker}: {error}") from error
 
@@ -184,7 +186,7 @@ class Exchange:
 
 
 class _BrokerLink(Link):
-    """One lock at a broker. Answers bear no number; so one of an earlier request, or of another's, may come first."""
+    """One lock at a broker. Answers bear no number, and everybody who asks it hears all of them."""
 
     piece = LARGE_PIECE
 
@@ -195,23 +197,41 @@ class _BrokerLink(Link):
         self._timeout_s = timeout_s
 
     async def ask(self, body: dict[int, Any]) -> tuple[Status, Any]:
-        """Ask, and return the answer; where that says nothing new, the one that follows at once if there is one."""
+        """Ask, and return the answer: the first that can be one to this request."""
+        status, answer = await self._asked(body)
+        if status == Status.REFUSED and not answer:
+            # perhaps somebody else's; the lock verifies no two manifests at once that it refuses
+            await asyncio.sleep(_AGAIN_S)
+            status, answer = await self._asked(body)
+        return status, answer
+
+    async def _asked(self, body: dict[int, Any]) -> tuple[Status, Any]:
         while not self._answers.empty():
             self._answers.get_nowait()
         await self._exchange.publish(self._lock_id, cbor.encode(body))
-        status, answer = await self._answer(self._timeout_s)
-        if status == Status.OK and 2 in body and answer.get(2) == body[2]:
+        status, answer = await self._answer(body, self._timeout_s)
+        if status == Status.REFUSED or (status == Status.OK and 2 in body and answer.get(2) == body[2]):
+            # it says nothing new, or no: the one that follows at once may be the one to this request
             with contextlib.suppress(LinkError):
-                return await self._answer(_STALE_S)
+                return await self._answer(body, _STALE_S)
         return status, answer
 
-    async def _answer(self, limit_s: float) -> tuple[Status, Any]:
+    async def _answer(self, body: dict[int, Any], limit_s: float) -> tuple[Status, Any]:
         try:
             async with asyncio.timeout(limit_s):
-                data = await self._answers.get()
+                while True:
+                    status, answer = read_answer(await self._answers.get())
+                    if _can_answer(body, status, answer):
+                        return status, answer
         except TimeoutError:
             raise LinkError(f"no answer within {limit_s:g} s: is {self._lock_id} connected to the broker?") from None
-        return read_answer(data)
+
+
+def _can_answer(body: dict[int, Any], status: Status, answer: Any) -> bool:
+    """Tell whether it can be the answer to `body`: only a manifest is refused, and one that is taken is under way."""
+    if 1 not in body:
+        return status != Status.REFUSED
+    return status != Status.OK or 4 in answer or 5 in answer or answer[1] == State.TRIAL
 
 
 def read_answer(data: bytes) -> tuple[Status, Any]:

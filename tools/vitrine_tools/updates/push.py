@@ -76,12 +76,16 @@ Connect = Callable[[], AbstractAsyncContextManager[Link]]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a sender goes on, in seconds: without progress; and for the lock to come back after it is staged."""
+    """How long a sender goes on, in seconds: without progress; and for the lock to come back after it is staged.
+
+    quiet_s: how long it leaves a lock alone that has it staged: longer than the 5 s for which who asks is a visitor.
+    """
 
     silent_s: float = 120.0
     wait_s: float = 300.0
     pause_s: float = 0.5
     poll_s: float = 2.0
+    quiet_s: float = 6.0
 
 
 def read_report(status: Status, body: Any) -> Report:
@@ -172,7 +176,10 @@ class Sender:
         """Wait until the lock has confirmed the update, or gone back; LinkError if it says neither in `wait_s`."""
         end_s = self._clock() + self._patience.wait_s
         last = "it did not answer"
+        pause_s = self._patience.quiet_s
         while True:
+            await self._sleep(pause_s)
+            pause_s = self._patience.poll_s
             try:
                 report = await ask_state(self._connect)
                 self._told(report, len(self._stream), len(self._stream))
@@ -181,12 +188,12 @@ class Sender:
                 last = f"it is {report.state.name.lower()}"
                 if report.state is State.STAGED:
                     last += ": is somebody in session, or the door not closed and locked?"
+                    pause_s = self._patience.quiet_s
                 self._check_ours(report)
             except (LinkError, ProtocolError) as error:
                 last = str(error)
             if self._clock() >= end_s:
                 raise LinkError(f"not confirmed within {self._patience.wait_s:g} s: {last}")
-            await self._sleep(self._patience.poll_s)
 
     async def look(self) -> Report:
         """Return where the lock is; LinkError if it does not say so for `silent_s`."""

@@ -28,7 +28,7 @@ class Targets:
         self._exchange = exchange
         self._signed = signed
         self._component = component
-        self._patience = patience or Patience(silent_s=silent_s, wait_s=silent_s)
+        self._patience = patience or Patience(silent_s=silent_s, wait_s=silent_s, quiet_s=2.0)
 
     async def push(self, lock_id: str, is_shadow: bool) -> Outcome:
         """Bring the update to a lock, and wait until it has confirmed it or gone back (in shadow: until it has it)."""
