@@ -1,8 +1,9 @@
 """Run every power cut there is, on all cores: `make powercut`. Print progress, and the id of each case that fails.
 
-python tests/powercut/run.py [--jobs N] [--every N] [--seed N] [--of journal|ledger|updates]
+python tests/powercut/run.py [--jobs N] [--every N] [--seed N] [--of journal|ledger|updates|field]
 
-Journal and ledger run on this interpreter, updates on MicroPython: they are about its file system.
+Journal and ledger run on this interpreter, updates on MicroPython: they are about its file system. Field work
+(provisioning, deprovisioning) runs on the emulated board.
 """
 
 import argparse
@@ -19,6 +20,7 @@ _MICROPYTHON = os.environ.get("MICROPYTHON") or str(Path(sys.executable).parent 
 sys.path[:0] = [str(_TESTS), str(_FIRMWARE), str(_TESTS / "support" / "cpython_shims")]
 
 from powercut.cases import PowerCuts  # noqa: E402
+from powercut.field_work import FieldCuts  # noqa: E402
 from powercut.ledger import LIVES, LedgerCuts  # noqa: E402
 
 _SHOWN = 20
@@ -41,6 +43,8 @@ def share(job, jobs, every, seed, of, reports):
             reports.put((total, cases, broken))
     if of in (None, "updates"):
         share_updates(job, jobs, every, total, reports)
+    if of in (None, "field"):
+        share_field_work(job, jobs, every, total, reports)
     reports.put(None)
 
 
@@ -65,12 +69,24 @@ def share_updates(job, jobs, every, total, reports):
         raise RuntimeError("the power cuts of updates did not come to their end")
 
 
+def share_field_work(job, jobs, every, total, reports):
+    """The same for provisioning and deprovisioning, on the emulated board."""
+    cuts = FieldCuts()
+    try:
+        for operation in range(job * every, len(cuts.operations), jobs * every):
+            cases = cuts.run(operation)
+            broken = [(name, what) for name, what in cases if what]
+            reports.put((total + len(cuts.operations), len(cases), broken))
+    finally:
+        cuts.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=int, default=1, help="only each Nth operation")
     parser.add_argument("--seed", type=int, default=12, help="of the journal's life; give it to replay.py too")
-    parser.add_argument("--of", choices=("journal", "ledger", "updates"), help="only one of them")
+    parser.add_argument("--of", choices=("journal", "ledger", "updates", "field"), help="only one of them")
     options = parser.parse_args()
     reports = multiprocessing.Queue()
     plan = (options.jobs, options.every, options.seed, options.of)

@@ -1,29 +1,37 @@
 """Provisioning and deprovisioning on the emulated board: whole or not at all, whatever fails."""
 
 import hashlib
-import shutil
 
 import pytest
 
-from support.field_lab import EPOCH, NOW_S, ROOT_KEY, blob_calls, field_board, journal_call, said
-from support.store import LOCK_ID, Store, strike_changes
+from support.field_lab import (
+    BLOBS,
+    EPOCH,
+    MQTT,
+    NETWORK,
+    NOW_S,
+    ROOT_KEY,
+    SLOTS,
+    WIPE,
+    blob_calls,
+    cut_provisioning,
+    cut_wipe,
+    ended_well,
+    field_board,
+    in_service,
+    journal_call,
+    kept_of_updates,
+    opens,
+    provisioned,
+    said,
+    traces,
+)
+from support.store import LOCK_ID, Store
 from vitrine_tools import cbor
 from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.emulator.flash import FlashImage
 from vitrine_tools.keys import PrivateKey
 from vitrine_tools.provisioning import Issuer, Provision
-
-MQTT, NETWORK = b"the broker and its key" * 60, b"the network and its passphrase"
-BLOBS = {"configuration", "scenario", "receipts", "lockout", "revocations", "operations"}
-
-
-def provisioning(record: bytes) -> str:
-    """A program that provisions the lock if that is not done, as the tool would."""
-    steps = journal_call() + blob_calls("mqtt", MQTT) + blob_calls("network", NETWORK) + blob_calls("provision", record)
-    steps += f"while tables.step():\n    pass\nlock.finish({NOW_S * 1000}, 1000)\nlock.restart()\n"
-    return (
-        "if not identity.lock_id:\n" + "".join(f"    {line}\n" for line in steps.splitlines()) + "show(lock.state())\n"
-    )
 
 
 def another_record(seed: bytes, lock_id: str = LOCK_ID) -> bytes:
@@ -35,18 +43,6 @@ def another_record(seed: bytes, lock_id: str = LOCK_ID) -> bytes:
         max_lifetime_s=3600,
     )
     return Provision(lock_id=lock_id, issuers=(issuer,), provisioned_at_s=NOW_S).to_bytes()
-
-
-def program_of(lock) -> None:
-    assert lock.ended == "", lock.last_words()
-
-
-async def provisioned(folder, record: bytes) -> dict:
-    """Provision a bare board; return what it says of itself then. Its flash is folder / "flash.bin"."""
-    async with field_board(folder, provisioning(record)) as lock:
-        await lock.advance(1000)
-        program_of(lock)
-        return said(lock)[-1]
 
 
 async def test_a_bare_board_becomes_a_lock_that_phones_open(tmp_path):
@@ -73,49 +69,16 @@ async def test_the_state_shows_no_content(tmp_path):
     assert hashlib.sha256(NETWORK).hexdigest()[:16] not in text, "a passphrase can be guessed by that"
 
 
-async def opens(store: Store, flash, lock_id: str | None = None) -> bool | None:
-    """Whether the lock with this flash opens for a phone; None if it says that it is nobody's, and does not."""
-    if lock_id is None:
-        lock_id = LOCK_ID if FlashImage(flash).nvs_get("vitrine", "provision") else ""
-    async with store.lock(flash=flash, provision=None) as lock:
-        await lock.advance(100)
-        async with store.phone(lock, lock_id=lock_id) as (_, session):
-            outcome = await session.open(store.token(), store.holder)
-        if not lock_id:
-            assert outcome.reason_name == "NotProvisioned" and not strike_changes(lock)[1:]
-            return None
-        return outcome.is_granted
-
-
 @pytest.mark.parametrize("after", [0, 40, 300, 700, 1500, 2100, 2500, 2800, 3000, 3200, 3400, 3500, 3600, 3700, 3800])
 async def test_a_power_cut_leaves_no_lock_or_a_whole_one(tmp_path, after):
-    store = Store(tmp_path)
-    async with field_board(tmp_path, "") as lock:
-        program_of(lock)  # the chip's own first start: file system and NVS are made
-    lock = field_board(tmp_path, provisioning(store.provision()))
-    lock.flash_cut(after)
-    async with lock:
-        await lock.advance(1000)
-        if lock.is_on:
-            raise AssertionError("nothing was cut")
-        copy = tmp_path / "copy.bin"
-        shutil.copy(lock.flash.path, copy)
-        assert await opens(store, copy) in (None, True)
-        lock.events.clear()
-        await lock.start()
-        await lock.advance(1000)
-        program_of(lock)
-        state = said(lock)[-1]
-        assert state["lock"] == LOCK_ID and state["is_journal_sound"] and state["is_ledger_sound"]
-        assert state["blobs"].keys() == BLOBS | {"provision", "journal", "mqtt", "network"}
-    assert await opens(store, lock.flash.path)
+    assert await cut_provisioning(Store(tmp_path), after), "nothing was cut"
 
 
 async def answers(folder, program: str) -> list:
     """What a program on the board with this flash shows."""
     async with field_board(folder, program) as lock:
         await lock.advance(1000)
-        program_of(lock)
+        ended_well(lock)
         return said(lock)
 
 
@@ -202,65 +165,14 @@ async def test_provisioning_again_mends_the_floor_and_hands_nothing_back(tmp_pat
     assert image.read("access") == ledger
 
 
-# Deprovisioning
-
-NOTE, BOOK, OLD = b"the owner's phone is 555", b"a page of the customers' book ", b"what stood here before"
-SLOTS = b"which application is to run" * 4
-WRITE_FILES = f"""
-import os
-if identity.lock_id and "notes" not in os.listdir("/"):
-    os.mkdir("/notes")
-    os.mkdir("/slots")
-    files = (("/notes/one", {NOTE!r}), ("/two", {OLD!r}), ("/two", {NOTE!r}), ("/slots/a", b"application" * 3000))
-    for path, text in files:
-        with open(path, "wb") as file:
-            file.write(text)
-    with open("/notes/book", "wb") as file:
-        file.write({BOOK!r} * 500)
-show(sorted(os.listdir("/./")))
-"""
-WIPE = """
-if identity.lock_id:
-    lock.wipe("case-12")
-"""
-
-
-async def in_service(folder, store: Store) -> FlashImage:
-    """The flash of a lock that was provisioned, has worked, and has files of its technicians."""
-    await provisioned(folder, store.provision())
-    async with field_board(folder, WRITE_FILES) as lock:
-        program_of(lock)
-        assert said(lock)[-1] == ["keys", "notes", "slots", "two"]
-    image = FlashImage(folder / "flash.bin")
-    async with store.lock(flash=image.path, provision=None) as lock:
-        assert (await store.open(lock)).is_granted
-    image.nvs_put("vitrine", "upd_floor", 9)
-    image.nvs_put("vitrine", "slots", SLOTS)
-    return image
-
-
-def kept_of_updates(image: FlashImage) -> tuple[int, bytes | None]:
-    floor = image.nvs_get("vitrine", "upd_floor")
-    return int.from_bytes(floor or b"", "little"), image.nvs_get("vitrine", "slots")
-
-
-def traces(store: Store, image: FlashImage) -> list[bytes]:
-    """What of the lock that it was can be found in its flash, byte by byte."""
-    data = image.path.read_bytes()
-    first, acknowledge = Keys(ROOT_KEY, LOCK_ID, EPOCH).secrets
-    secrets = [LOCK_ID.encode(), store.issuer.public.raw, store.issuer.public.kid, store.headquarters.public.raw]
-    secrets += [first, acknowledge, MQTT[:22], NETWORK, NOTE, BOOK, OLD, b"comb-", b"notes", b"vtj1", b"vtlp", b"LOG1"]
-    return [secret for secret in secrets if secret in data]
-
-
 async def test_a_wiped_lock_is_nobodys_and_nothing_of_it_is_left(tmp_path):
     store = Store(tmp_path)
     image = await in_service(tmp_path, store)
     assert len(traces(store, image)) > 12
-    async with field_board(tmp_path, WIPE + "show(os.listdir('/./'))\nshow(len(open('/slots/a').read()))\n") as lock:
+    async with field_board(tmp_path, WIPE + "show(os.listdir('/./'))\nshow(len(open('/slot-a').read()))\n") as lock:
         await lock.advance(1000)
-        program_of(lock)
-        assert sorted(said(lock)[0]) == ["keys", "slots"] and said(lock)[1] == 33_000
+        ended_well(lock)
+        assert said(lock)[0] == ["slot-a"] and said(lock)[1] == 33_000
     assert traces(store, image) == []
     assert not image.read("journal").strip(b"\xff") and not image.read("access").strip(b"\xff")
     assert kept_of_updates(image) == (9, SLOTS), "an old application does not come back by this"
@@ -276,16 +188,5 @@ async def test_a_wiped_lock_is_nobodys_and_nothing_of_it_is_left(tmp_path):
 async def test_a_wipe_that_was_cut_goes_on_at_the_next_start(tmp_path, after):
     store = Store(tmp_path)
     image = await in_service(tmp_path, store)
-    lock = field_board(tmp_path, WIPE)
-    lock.flash_cut(after)
-    async with lock:
-        await lock.advance(1000)
-        assert not lock.is_on, "nothing was cut"
-    async with store.lock(flash=image.path, provision=None) as lock:
-        await lock.advance(100)  # it goes on, if there is a mark
-    granted = await opens(store, image.path)
-    assert granted is not False and kept_of_updates(image) == (9, SLOTS)
-    if granted is None:
-        assert traces(store, image) == []
-    else:
-        assert after < 600, "it was begun, and forgotten"
+    is_wiped = await cut_wipe(store, image, after)
+    assert is_wiped or (is_wiped is False and after < 600), "it was begun, and forgotten"
