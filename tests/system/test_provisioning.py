@@ -74,6 +74,18 @@ async def test_a_power_cut_leaves_no_lock_or_a_whole_one(tmp_path, after):
     assert await cut_provisioning(Store(tmp_path), after), "nothing was cut"
 
 
+@pytest.mark.parametrize("after", [0, 20, 40, 60, 80, 120, 160, 200, 240])
+async def test_a_journal_that_was_cut_off_is_not_taken_for_the_one_before(tmp_path, after):
+    assert (await answers(tmp_path, journal_call() + "show(lock.state()['epoch'])"))[-1] == EPOCH
+    lock = field_board(tmp_path, journal_call(epoch=EPOCH + 1))
+    lock.flash_cut(after)
+    async with lock:
+        assert not lock.is_on, "nothing was cut"
+    state = (await answers(tmp_path, "show(lock.state())"))[-1]
+    assert state["epoch"] == (EPOCH if state["is_journal_sound"] else 0), state
+    assert state["is_journal_sound"] == (after < 40)
+
+
 async def answers(folder, program: str) -> list:
     """What a program on the board with this flash shows."""
     async with field_board(folder, program) as lock:
