@@ -5,9 +5,11 @@ import asyncio
 from support.virtual_time import VirtualTime
 from vitrine.app.sync import AHEAD_MAX, COMMAND, DOWN, RECEIVED, RETAINED, SENT, UP, Pause, Sync
 from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, STALE
+from vitrine.version import VERSION
 
 MASK = 2**30 - 1
-STATE = b'{"lock": "Locked", "door": "DoorClosed", "time": "trusted", "scenario": "normal", "alarms": []}'
+STATE = b'{"version": "%s", "lock": "Locked", "door": "DoorClosed", "time": "trusted", ' % VERSION.encode()
+STATE += b'"scenario": "normal", "alarms": []}'
 
 
 class Outbox:

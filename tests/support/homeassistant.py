@@ -12,7 +12,7 @@ from vitrine_tools.commanding_broker import connected
 
 UNKNOWN = "None"
 LIMIT_S = 30
-_PLATFORMS = ("lock", "binary_sensor")
+_PLATFORMS = ("lock", "binary_sensor", "update")
 
 
 def render(template, payload):
@@ -87,6 +87,11 @@ class HomeAssistant:
         payload = self.messages.get(component["state_topic"])
         if payload is None:
             return UNKNOWN
+        if component["platform"] == "update":
+            # a value that is an object sets what it names; whether it is newer is not compared here
+            installed = json.loads(render(component["value_template"], payload))["installed_version"]
+            latest = self.messages.get(component["latest_version_topic"])
+            return UNKNOWN if not installed or not latest else "OFF" if installed == latest else "ON"
         if "value_template" in component:
             return render(component["value_template"], payload)
         return {component["payload_on"]: "ON", component["payload_off"]: "OFF"}.get(payload, UNKNOWN)

@@ -7,9 +7,8 @@ ENTITIES = ("lock", "door", "tamper", "battery", "motion", "problem")
 
 
 def state(lock="Locked", door="DoorClosed", alarms=(), **more):
-    return json.dumps(
-        {"lock": lock, "door": door, "time": "trusted", "scenario": "normal", "alarms": list(alarms)} | more
-    )
+    said = {"version": "0.7.0", "lock": lock, "door": door, "time": "trusted", "scenario": "normal"}
+    return json.dumps(said | {"alarms": list(alarms)} | more)
 
 
 _GOOD = [
@@ -61,5 +60,8 @@ _MALFORMED = [
     "LOCKED",
     "ON",
 ]
-CASES = [(payload, dict(zip(ENTITIES, wanted, strict=True))) for payload, wanted in _GOOD]
-CASES += [(payload, dict.fromkeys(ENTITIES, UNKNOWN)) for payload in _MALFORMED]
+_VERSION = {"update": '{"installed_version": "0.7.0"}'}
+_NO_VERSION = {"update": '{"installed_version": null}'}
+CASES = [(payload, dict(zip(ENTITIES, wanted, strict=True)) | _VERSION) for payload, wanted in _GOOD]
+CASES += [(payload, dict.fromkeys(ENTITIES, UNKNOWN) | _NO_VERSION) for payload in _MALFORMED]
+CASES += [(state(version=version), _NO_VERSION) for version in (7, None, ["0.7.0"], {"a": 1}, True)]

@@ -11,6 +11,7 @@ import pytest
 from support.homeassistant import HomeAssistant
 from support.mosquitto import HOST, needs_mosquitto
 from support.sync_process import mqtt_blob
+from vitrine.version import VERSION
 from vitrine_tools import commanding, names
 from vitrine_tools.collector.escrow import Escrow, save
 from vitrine_tools.collector.intake import Intake
@@ -19,7 +20,8 @@ from vitrine_tools.collector.store import Store
 from vitrine_tools.commanding_broker import connected
 from vitrine_tools.demo.cast import LOCK_ID, Cast
 from vitrine_tools.emulator import BumblePhone, EmulatedLock, FlashImage, VirtualRadio
-from vitrine_tools.homeassistant.bridge import Bridge, Options
+from vitrine_tools.homeassistant import discovery
+from vitrine_tools.homeassistant.bridge import Bridge, Options, remove
 from vitrine_tools.homeassistant.events import NewRecords
 from vitrine_tools.phone import Phone
 from vitrine_tools.protocol import Reason
@@ -74,7 +76,7 @@ async def unlock(lock, players):
 
 async def test_what_is_shown_follows_the_lock_and_goes_with_it(broker, lock, players):
     async with bridging(broker), HomeAssistant(broker.client("intruder")) as shown, lock:
-        await shown.shows(LOCK_ID, connectivity="ON", **IDLE)
+        await shown.shows(LOCK_ID, connectivity="ON", update="None", **IDLE)
         await unlock(lock, players)
         await shown.shows(LOCK_ID, lock="UNLOCKED", door="OFF")
         lock.pull_door()
@@ -90,6 +92,16 @@ async def test_what_is_shown_follows_the_lock_and_goes_with_it(broker, lock, pla
         await lock.power_cut()
         # the broker tells, when the lock's connection is found dead
         await shown.shows(LOCK_ID, connectivity="OFF", **dict.fromkeys(IDLE, "unavailable"))
+
+
+async def test_an_update_is_shown_where_somebody_says_what_there_is(broker, lock):
+    async with HomeAssistant(broker.client("intruder")) as shown, lock:
+        for release, wanted in ((VERSION, "OFF"), ("99.0", "ON")):
+            async with bridging(broker, options=Options(release=release)):
+                await shown.shows(LOCK_ID, update=wanted)
+        assert await remove(broker.client("homeassistant"), Options()) == [LOCK_ID]
+        await shown.until(lambda: shown.messages[discovery.release_topic(LOCK_ID)] == "")
+        assert shown.states(LOCK_ID) == {}
 
 
 async def test_a_broken_state_is_unknown_and_a_missing_one_too(broker):

@@ -12,6 +12,7 @@ import pytest
 
 from support.mosquitto import HOST, needs_mosquitto
 from support.sync_process import SyncLock, mqtt_blob
+from vitrine.version import VERSION
 from vitrine_tools.audit import query, sealed, verdict
 from vitrine_tools.certificates import Authority
 from vitrine_tools.collector import escrow
@@ -161,7 +162,7 @@ async def test_state_is_retained_and_the_will_tells_when_the_lock_is_gone(broker
     await lock.start(tmp_path)
     async with listening(broker, "intruder") as (_, messages):
         assert await next_on(messages, "availability") == b"online"
-        more = {"scenario": "normal", "alarms": []}
+        more = {"version": VERSION, "scenario": "normal", "alarms": []}
         wanted = {"lock": "Locked", "door": "DoorClosed", "time": "trusted", **more}
         assert json.loads(await next_on(messages, "state")) == wanted
         lock.do(do="state", state=[2, 0, 2])

@@ -139,6 +139,7 @@ def test_batches_and_what_is_in_them():
 
 def test_topics():
     good = {"lock": "Locked", "door": "DoorClosed", "time": "trusted", "scenario": "normal", "alarms": ["DoorAjar"]}
+    good |= {"version": "0.7.0"}
     assert topic_misfit("state", json.dumps(good).encode()) is None
     for change in ({"lock": "locked"}, {"alarms": ["7"]}, {"alarms": ["DoorAjar"] * 2}, {"person": "anna"}):
         assert topic_misfit("state", json.dumps(good | change).encode()), change

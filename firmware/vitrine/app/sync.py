@@ -16,6 +16,7 @@ from vitrine.audit import record
 from vitrine.audit.outbox import AHEAD, FORGED, RELEASED, SET_BACK
 from vitrine.codec import cbor
 from vitrine.door.ticks import ticks_add, ticks_diff
+from vitrine.version import VERSION
 
 from .dispatch import Malformed
 
@@ -381,9 +382,9 @@ def _never() -> bool:
 
 def _state_text(shown: "tuple[int, int, int, str, tuple[int, ...]]") -> bytes:
     lock, door, clock, scenario, alarms = shown
-    text = '{"lock": "%s", "door": "%s", "time": "%s", "scenario": "%s", "alarms": [%s]}'
+    text = '{"version": "%s", "lock": "%s", "door": "%s", "time": "%s", "scenario": "%s", "alarms": [%s]}'
     names = ", ".join(['"' + _name(_ALARMS, _ALARM_NAMES, code) + '"' for code in alarms])
-    return (text % (_LOCK_STATES[lock], _DOOR_STATES[door], _TIME_STATES[clock], scenario, names)).encode()
+    return (text % (VERSION, _LOCK_STATES[lock], _DOOR_STATES[door], _TIME_STATES[clock], scenario, names)).encode()
 
 
 def _result_text(result: "Result") -> bytes:

@@ -18,6 +18,9 @@ BrokerCaOption = Annotated[Path | None, typer.Option(help="CA certificate of the
 BrokerCertOption = Annotated[Path | None, typer.Option(help="our certificate, if the broker asks for one")]
 BrokerKeyOption = Annotated[Path | None, typer.Option(help="its private key")]
 LockOption = Annotated[list[str] | None, typer.Option(help="only this lock (default: all); may be repeated")]
+ReleaseOption = Annotated[
+    Path | None, typer.Option(help="manifest of the release that the locks could have: shown as the latest version")
+]
 PrefixOption = Annotated[str, typer.Option(help="Home Assistant's discovery prefix")]
 WithoutOption = Annotated[
     list[str] | None, typer.Option(help="hardware that these locks lack: battery, motion or tamper; may be repeated")
@@ -32,14 +35,14 @@ def publish(
     broker_key: BrokerKeyOption = None,
     lock: LockOption = None,
     without: WithoutOption = None,
+    release: ReleaseOption = None,
     prefix: PrefixOption = "homeassistant",
 ) -> None:
     """Publish the discovery messages once. They stay at the broker, and Home Assistant reads the locks' own topics."""
     from ..homeassistant import bridge
 
-    locks = _once(
-        bridge.publish_once, _broker(broker, broker_ca, broker_cert, broker_key), _options(lock, without, prefix)
-    )
+    options = _options(lock, without, prefix, release)
+    locks = _once(bridge.publish_once, _broker(broker, broker_ca, broker_cert, broker_key), options)
     output.print_line(f"Published: {', '.join(locks)}." if locks else "The broker knows no locks.")
 
 
@@ -67,6 +70,7 @@ def run(
     broker_key: BrokerKeyOption = None,
     lock: LockOption = None,
     without: WithoutOption = None,
+    release: ReleaseOption = None,
     prefix: PrefixOption = "homeassistant",
     db: Annotated[
         str | None, typer.Option(help="collector's database: its new records become events in Home Assistant")
@@ -96,7 +100,7 @@ def run(
         raise ToolError("give --key and --allow together: the key is for the locks that are named")
     allowed = frozenset(names.check_lock_id(each) for each in allow or [])
     options = replace(
-        _options(lock, without, prefix), key=None if key is None else keys.load_private(key), allow=allowed
+        _options(lock, without, prefix, release), key=None if key is None else keys.load_private(key), allow=allowed
     )
     address = _broker(broker, broker_ca, broker_cert, broker_key)
     new_records = None if db is None else NewRecords(Store(db, is_new_allowed=False))
@@ -115,17 +119,26 @@ def run(
     asyncio.run(serve())
 
 
-def _options(lock: list[str] | None, without: list[str] | None, prefix: str) -> "Options":
-    from .. import names
+def _options(lock: list[str] | None, without: list[str] | None, prefix: str, release: Path | None = None) -> "Options":
+    from .. import keys, names
     from ..errors import ToolError
     from ..homeassistant import discovery
     from ..homeassistant.bridge import Options
+    from ..updates import manifest as manifests
 
+    version = None
+    if release is not None:
+        version = manifests.parse(keys.read_file(release, "manifest", manifests.MAX_MANIFEST)).manifest.version
     for name in without or []:
         if name not in discovery.OPTIONAL:
             raise ToolError(f"{name!r} is nothing that a lock can lack: use {', '.join(discovery.OPTIONAL)}")
     locks = tuple(dict.fromkeys(names.check_lock_id(each) for each in lock or []))
-    return Options(prefix=discovery.check_prefix(prefix), locks=locks, without=tuple(dict.fromkeys(without or [])))
+    return Options(
+        prefix=discovery.check_prefix(prefix),
+        locks=locks,
+        without=tuple(dict.fromkeys(without or [])),
+        release=version,
+    )
 
 
 def _broker(url: str, ca: Path | None, certificate: Path | None, key: Path | None) -> "Broker":

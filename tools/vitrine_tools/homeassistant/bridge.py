@@ -41,6 +41,7 @@ class Options:
     prefix: str = discovery.PREFIX
     locks: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    release: str | None = None  # the version that locks could have
     key: PrivateKey | None = None
     allow: frozenset[str] = frozenset()
     timeout_s: float = 10.0
@@ -204,10 +205,12 @@ class _Carrier:
 
 
 async def publish(client: aiomqtt.Client, options: Options, locks: Iterable[str]) -> None:
-    """Publish the discovery messages of `locks`, retained."""
+    """Publish the discovery messages of `locks`, and what they could have, retained."""
     for lock_id in locks:
         message = json.dumps(discovery.message(lock_id, without=options.without))
         await client.publish(discovery.device_topic(lock_id, options.prefix), message, qos=1, retain=True)
+        if options.release is not None:
+            await client.publish(discovery.release_topic(lock_id), options.release, qos=1, retain=True)
 
 
 async def publish_once(broker: Broker, options: Options) -> list[str]:
@@ -229,7 +232,8 @@ async def remove(broker: Broker, options: Options) -> list[str]:
                 if lock_id and isinstance(message.payload, bytes) and discovery.is_ours(message.payload):
                     locks.add(lock_id)
         for lock_id in sorted(locks):
-            await client.publish(discovery.device_topic(lock_id, options.prefix), b"", qos=1, retain=True)
+            for topic in (discovery.device_topic(lock_id, options.prefix), discovery.release_topic(lock_id)):
+                await client.publish(topic, b"", qos=1, retain=True)
     return sorted(locks)
 
 

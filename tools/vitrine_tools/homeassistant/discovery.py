@@ -54,6 +54,10 @@ _DETAILS = (
     " | tojson if s.alarms is defined and s.scenario is defined and s.time is defined and s.lock is defined"
     " and s.door is defined else '{}' }}"
 )
+_VERSION = (
+    "{% set s = value_json if value_json is defined and value_json is mapping else {} %}"
+    "{{ {'installed_version': s.version if s.version is string else none} | tojson }}"
+)
 TAMPER_ALARMS: Final = ("FrontEsceutcheonRemoved", "SwitchCut", "SwitchShorted")
 
 
@@ -90,6 +94,11 @@ def is_ours(payload: bytes) -> bool:
     return isinstance(origin, dict) and origin.get("name") == ORIGIN
 
 
+def release_topic(lock_id: str) -> str:
+    """Return the topic that the version is retained at which a lock could have."""
+    return f"{OWN}/{lock_id}/release"
+
+
 def message(lock_id: str, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the discovery message of a lock; `without` names entities of OPTIONAL that its hardware lacks."""
     lock, own = f"vitrine/{lock_id}", f"{OWN}/{lock_id}"
@@ -121,13 +130,14 @@ def message(lock_id: str, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
             "event_types": list(records.KINDS.values()),
             "qos": 1,
         },
-        "update": {
+        "update": state
+        | {
             "platform": "update",
             "name": "Firmware",
             "device_class": "firmware",
             "entity_category": "diagnostic",
-            "state_topic": f"{own}/firmware",  # nobody writes there before there are updates: unknown
-            "qos": 1,
+            "value_template": _VERSION,
+            "latest_version_topic": release_topic(lock_id),  # unknown until somebody says what there is
         },
     }
     for name in without:

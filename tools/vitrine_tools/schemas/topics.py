@@ -20,6 +20,7 @@ def state() -> Schema:
     """Return the schema of `state`."""
     alarms = {"type": "array", "items": one_of(protocol.ALARMS.values()), "uniqueItems": True}
     fields: dict[Any, Schema] = {
+        "version": text(1, 32, title="version of the application"),
         "lock": one_of(protocol.LOCK_STATES, "DlLockState"),
         "door": one_of(protocol.DOOR_STATES, "DoorStateEnum"),
         "time": _TIME,
