@@ -1,10 +1,12 @@
 """The whole firmware in a network that is not always there: BLE goes on, and either radio may be dead."""
 
+import asyncio
 import itertools
 
 import cbor2
 import pytest
 
+from support.http_client import ask, free_port
 from support.store import DETAIL, FAULT, LOCK_ID, of_kind, strike_changes
 from vitrine_tools.emulator import EmulatedLock
 
@@ -171,3 +173,28 @@ async def test_a_ble_radio_that_is_dead_from_the_start(store, new_lock):
     async with lock:
         await lock.advance(30 * MINUTE_MS)
         assert lock.resets == [] and lock.wifi.is_connected
+
+
+async def test_connections_stall_while_the_network_is_lost(store, new_lock):
+    """Nobody reaches the lock's server, nobody is refused there, BLE opens; and then all is as before."""
+    port = free_port()
+    lock = new_lock({**NETWORK, 4: port})
+
+    async def is_reached():
+        try:
+            return (await asyncio.wait_for(ask(port, "GET", "/v1/hello"), 0.5)).status == 200
+        except TimeoutError:
+            return False
+
+    async with lock:
+        await lock.advance(2_000)
+        assert lock.wifi.is_connected and await is_reached()
+        lock.wifi_up(False)
+        if not lock.wifi.stall.is_possible:
+            pytest.skip("this system lets nobody borrow another process's sockets (pidfd_getfd)")
+        assert not await is_reached()
+        await lock.advance(3_000)
+        assert (await store.open(lock)).is_granted
+        lock.wifi_up()
+        await lock.advance(MINUTE_MS)
+        assert lock.wifi.is_connected and await is_reached()

@@ -91,7 +91,7 @@ class EmulatedBoard:
         ble_mac = self._mac[:-1] + bytes([(self._mac[-1] + 2) & 0xFF])  # as the chip derives it
         address = Address(bytes(reversed(ble_mac)), Address.PUBLIC_DEVICE_ADDRESS)
         self._lock_radio = LockRadio(radio, name, address, self.firmware.send, virtual)
-        self.wifi = WifiRadio(self.clock, self.firmware.send)
+        self.wifi = WifiRadio(self.clock, self.firmware.send, lambda: self.firmware.pid)
         self._console_path = console
         self._console: ConsolePort | None = None
         self._is_on = False

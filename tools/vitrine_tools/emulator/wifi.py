@@ -1,11 +1,13 @@
 """The Wi-Fi radio of an emulated lock, and the network around it: joining takes time, and can fail as on the chip.
 
-No packets: the lock's sockets are the host's (boards/unix/README.md says what that leaves out).
+No packets: the lock's sockets are the host's (boards/unix/README.md says what that leaves out). They stall while a
+network that was there is lost.
 """
 
 from collections.abc import Callable
 
 from vitrine_tools.emulator.clock import Alarm, HardwareClock
+from vitrine_tools.emulator.stall import Stall
 
 # ESP-IDF's wifi_err_reason_t
 GOT_IP, HANDSHAKE_TIMEOUT, BEACON_TIMEOUT, NO_AP_FOUND = 0, 15, 200, 201
@@ -21,9 +23,12 @@ class WifiRadio:
     is_dead: whatever is asked of the radio fails.
     """
 
-    def __init__(self, clock: HardwareClock, send: Callable[[dict], None]) -> None:
+    def __init__(self, clock: HardwareClock, send: Callable[[dict], None], pid: Callable[[], int]) -> None:
+        """pid: the process that has the lock's sockets, 0 if there is none."""
         self._clock = clock
         self._send = send
+        self._pid = pid
+        self.stall = Stall()
         self._alarm: Alarm | None = None
         self._has_network = True
         self._is_dead = False
@@ -76,6 +81,8 @@ class WifiRadio:
 
     def power_off(self) -> None:
         """The chip resets, or has no power."""
+        self.stall.forget()
+        self.is_connected = False
         self._end()
         self.is_active = False
 
@@ -99,6 +106,7 @@ class WifiRadio:
         self._alarm = None
         self.is_connected = self._has_network and not self.is_password_wrong
         if self.is_connected:
+            self.stall.end()
             self._tell(GOT_IP)
         else:
             self._tell(HANDSHAKE_TIMEOUT if self._has_network else NO_AP_FOUND)
@@ -110,6 +118,8 @@ class WifiRadio:
             self._tell(BEACON_TIMEOUT)
 
     def _end(self) -> None:
+        if self.is_connected:
+            self.stall.begin(self._pid())
         self.is_connected = False
         if self._alarm is not None:
             self._alarm.cancel()
