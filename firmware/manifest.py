@@ -90,7 +90,6 @@ package(
         "crypto/lattice.py",
         "crypto/lattice_viper.py",
         "crypto/scalar.py",
-        "crypto/sha512.py",
         "crypto/sha512_tables.py",
         "crypto/sha512_viper.py",
         "doctor_parts.py",

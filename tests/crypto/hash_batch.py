@@ -2,7 +2,7 @@
 
 import sys
 
-from vitrine.crypto.sha512 import sha512
+from vitrine.crypto.engine import sha512
 
 while True:
     line = sys.stdin.readline().strip()

@@ -41,6 +41,11 @@ def fallback() -> set[Path]:
     return _listed(FALLBACK)
 
 
+def optional() -> set[Path]:
+    """The modules that not every lock loads."""
+    return _listed(OPTIONAL)
+
+
 def _listed(file: Path) -> set[Path]:
     """The modules that a list names, a line each."""
     lines = file.read_text().splitlines()
@@ -81,13 +86,13 @@ def compile_files(architecture: str, sources: set[Path], target: Path) -> None:
 def sizes(folder: Path) -> dict[str, int]:
     """Bytes of .mpy by package, under "all" of everything, under "always" of what every lock loads."""
     totals = {"all": 0, "always": 0}
-    optional = {path.relative_to(SOURCE.parent).with_suffix(".mpy") for path in _listed(OPTIONAL)}
+    rarely = {path.relative_to(SOURCE.parent).with_suffix(".mpy") for path in optional()}
     for compiled in folder.rglob("*.mpy"):
         parts = compiled.relative_to(folder).parts
         package = parts[1] if len(parts) > 2 else "(top)"
         totals[package] = totals.get(package, 0) + compiled.stat().st_size
         totals["all"] += compiled.stat().st_size
-        if compiled.relative_to(folder) not in optional:
+        if compiled.relative_to(folder) not in rarely:
             totals["always"] += compiled.stat().st_size
     return totals
 
