@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.store import Store
+from support.store import DETAIL, Store
 
 
 @pytest.fixture
@@ -11,6 +11,8 @@ def store(tmp_path):
     yield store
     for lock in store.locks:
         assert not [line for line in lock.output if "exception" in line.lower()], lock.last_words()
+        # nor one of a task that nobody waited for
+        assert not [event for event in lock.events if str(event.get(DETAIL)).startswith("task:")], lock.events[-5:]
 
 
 @pytest.fixture
