@@ -82,6 +82,8 @@ class HomeAssistant:
             raise AssertionError(f"wanted {wanted}, shown {self.states(lock_id)}") from None
 
     def _state(self, component):
+        if not all(self._is_available(each) for each in component.get("availability", ())):
+            return "unavailable"
         if "availability_topic" in component and self.messages.get(component["availability_topic"]) != "online":
             return "unavailable"
         payload = self.messages.get(component["state_topic"])
@@ -95,6 +97,12 @@ class HomeAssistant:
         if "value_template" in component:
             return render(component["value_template"], payload)
         return {component["payload_on"]: "ON", component["payload_off"]: "OFF"}.get(payload, UNKNOWN)
+
+    def _is_available(self, availability):
+        payload = self.messages.get(availability["topic"])
+        if payload is not None and "value_template" in availability:
+            payload = render(availability["value_template"], payload)
+        return payload == "online"
 
     async def _read(self):
         async for message in self.client.messages:
@@ -123,5 +131,6 @@ class HomeAssistant:
         topics = set()
         for component in self.configs[topic].get("components", {}).values():
             topics |= {value for key, value in component.items() if key.endswith("_topic") and key != "command_topic"}
+            topics |= {availability["topic"] for availability in component.get("availability", ())}
         for each in sorted(topics):
             await self.client.subscribe(each, qos=1)

@@ -61,7 +61,7 @@ _MALFORMED = [
     "ON",
 ]
 _VERSION = {"update": '{"installed_version": "0.7.0"}'}
-_NO_VERSION = {"update": '{"installed_version": null}'}
+_NO_VERSION = {"update": ""}
 CASES = [(payload, dict(zip(ENTITIES, wanted, strict=True)) | _VERSION) for payload, wanted in _GOOD]
 CASES += [(payload, dict.fromkeys(ENTITIES, UNKNOWN) | _NO_VERSION) for payload in _MALFORMED]
 CASES += [(state(version=version), _NO_VERSION) for version in (7, None, ["0.7.0"], {"a": 1}, True)]

@@ -115,7 +115,7 @@ async def test_a_broken_state_is_unknown_and_a_missing_one_too(broker):
         await shown.shows("case-7", connectivity="ON", **dict.fromkeys(IDLE, "None"))
         good = {"lock": "Locked", "door": "DoorClosed", "time": "trusted", "scenario": "normal", "alarms": []}
         await impostor.publish(topic + "state", json.dumps(good), qos=1, retain=True)
-        await shown.shows("case-7", **IDLE)
+        await shown.shows("case-7", update="unavailable", **IDLE)
         await impostor.publish(topic + "state", b'{"lock": "Locked"', qos=1, retain=True)
         await shown.shows("case-7", **dict.fromkeys(IDLE, "None"))
         await impostor.publish(topic + "availability", b"perhaps", qos=1, retain=True)

@@ -64,6 +64,16 @@ def test_every_entity_shows_what_the_state_says_and_nothing_else():
         assert shown == wanted, payload
 
 
+def test_an_update_goes_away_with_its_version():
+    """Home Assistant keeps the version before when it is told none."""
+    component = discovery.message(LOCK)["components"]["update"]
+    gone, broken = component["availability"]
+    assert component["availability_mode"] == "all" and gone == {"topic": f"vitrine/{LOCK}/availability"}
+    assert broken["topic"] == component["state_topic"] == f"vitrine/{LOCK}/state"
+    for payload, wanted in CASES:
+        assert render(broken["value_template"], payload) == ("online" if wanted["update"] else "offline"), payload
+
+
 def test_details_are_an_object_whatever_comes():
     template = discovery.message(LOCK)["components"]["problem"]["json_attributes_template"]
     for payload, wanted in CASES:

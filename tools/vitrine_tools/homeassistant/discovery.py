@@ -54,10 +54,10 @@ _DETAILS = (
     " | tojson if s.alarms is defined and s.scenario is defined and s.time is defined and s.lock is defined"
     " and s.door is defined else '{}' }}"
 )
-_VERSION = (
-    "{% set s = value_json if value_json is defined and value_json is mapping else {} %}"
-    "{{ {'installed_version': s.version if s.version is string else none} | tojson }}"
-)
+_SAID = "{% set s = value_json if value_json is defined and value_json is mapping else {} %}"
+_VERSION = _SAID + "{{ {'installed_version': s.version} | tojson if s.version is string else '' }}"
+# an update entity cannot be told that a version is unknown: it keeps the one before, so it has to go away
+_HAS_VERSION = _SAID + "{{ 'online' if s.version is string else 'offline' }}"
 TAMPER_ALARMS: Final = ("FrontEsceutcheonRemoved", "SwitchCut", "SwitchShorted")
 
 
@@ -130,12 +130,18 @@ def message(lock_id: str, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
             "event_types": list(records.KINDS.values()),
             "qos": 1,
         },
-        "update": state
-        | {
+        "update": {
             "platform": "update",
             "name": "Firmware",
             "device_class": "firmware",
             "entity_category": "diagnostic",
+            "state_topic": f"{lock}/state",
+            "qos": 1,
+            "availability": [
+                {"topic": f"{lock}/availability"},
+                {"topic": f"{lock}/state", "value_template": _HAS_VERSION},
+            ],
+            "availability_mode": "all",
             "value_template": _VERSION,
             "latest_version_topic": release_topic(lock_id),  # unknown until somebody says what there is
         },
