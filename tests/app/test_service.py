@@ -48,7 +48,7 @@ def served(lab):
 
 
 def details(lab):
-    return [fields[DETAIL] for kind, fields in lab.events.records if kind == SERVED]
+    return [fields[DETAIL] for kind, fields in lab.events.records if kind == SERVED and fields[DETAIL] != "run"]
 
 
 def test_it_opens_on_the_console_and_says_for_whom():
@@ -153,6 +153,21 @@ def test_its_end_says_what_was_run():
     assert (fields[DETAIL], fields[COUNT], fields[DIGEST], fields[SUB]) == ("closed", 3, chain, b"engineer")
     service.end("closed")
     assert details(lab) == ["begin", "closed"]
+
+
+def test_programs_are_on_record_before_they_run():
+    lab = lab_of()
+    service = served(lab)
+    chain = bytes(32)
+    chains = []
+    for number in range(1, 21):
+        service.ran(b"program %d" % number)
+        chain = sha256(chain + sha256(b"program %d" % number).digest()).digest()
+        chains.append(chain)
+    runs = [fields for kind, fields in lab.events.records if kind == SERVED and fields[DETAIL] == "run"]
+    assert [fields[COUNT] for fields in runs] == [1, 2, 4, 8, 16]
+    assert [fields[DIGEST] for fields in runs] == [chains[n - 1] for n in (1, 2, 4, 8, 16)]
+    assert runs[0][SUB] == b"engineer" and runs[0][LINK] == CONSOLE
 
 
 def test_another_one_begins_anew():

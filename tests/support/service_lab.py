@@ -51,4 +51,5 @@ def files_of(store, **claims):
 
 
 def details(lock):
-    return [event[DETAIL] for event in of_kind(lock, SERVICE)]
+    """What became of service: but for the records of programs."""
+    return [event[DETAIL] for event in of_kind(lock, SERVICE) if event[DETAIL] != "run"]

@@ -72,17 +72,25 @@ class Service:
             self._touched_ms = self._ticks_ms()
 
     def ran(self, program: bytes) -> None:
-        """Count a program: to be told before it runs, as it may end the firmware."""
+        """Count a program: to be told before it runs, as it may end the firmware.
+
+        On record are the first, the second, the fourth, ...: who pulls the plug hides no more than half of them.
+        """
         self._programs += 1
         self._chain = sha256(self._chain + sha256(program).digest()).digest()
+        if not self._programs & (self._programs - 1):
+            self._record("run")
 
     def end(self, why: str) -> None:
         """Close it, if it is open, and put that on record."""
         if self._is_open:
             self._is_open = False
-            fields = dict(self._fields)
-            fields[record.LINK] = LINK
-            fields[record.DETAIL] = why
-            fields[record.COUNT] = self._programs
-            fields[_DIGEST] = self._chain
-            self._evidence.record(KIND, fields)
+            self._record(why)
+
+    def _record(self, detail: str) -> None:
+        fields = dict(self._fields)
+        fields[record.LINK] = LINK
+        fields[record.DETAIL] = detail
+        fields[record.COUNT] = self._programs
+        fields[_DIGEST] = self._chain
+        self._evidence.record(KIND, fields)
