@@ -229,7 +229,7 @@ def test_what_came_back_does_not_come_again():
     bad = Component(0, 6, is_good=False)
     lock.bad = (6,)
     lock = installed(lock, bad)
-    assert lock.running.sequence == ORIGINAL and lock.ask({}) == (OK, {1: RETURNED, 3: ORIGINAL})
+    assert lock.running.sequence == ORIGINAL and lock.ask({}) == (OK, {1: RETURNED, 3: ORIGINAL, 4: 6})
     assert refusal(lock, bad.manifest)[0] == reasons.SEQUENCE_STALE
     assert lock.ask({1: Component(0, 7).manifest})[1][1] == RECEIVING
 

@@ -75,6 +75,7 @@ class UpdateLock:
         """The body of an answer."""
         self._settle()
         coming = None if self.signed is None or self.state is State.TRIAL else self.signed.manifest.sequence
+        coming = self.tried if self.state is State.RETURNED else coming
         wanted = len(self.stream) if self.state is State.RECEIVING else None
         body = {1: int(self.state), 2: wanted, 3: self.running, 4: coming, 5: self.reason}
         self.reason = None

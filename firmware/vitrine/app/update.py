@@ -214,6 +214,7 @@ class Update:
             body[1] = _RECEIVING
         elif self._slots.tried > self._sequence:
             body[1] = _RETURNED
+            body[4] = self._slots.tried
         if self._reason:
             body[5] = self._reason
         return body

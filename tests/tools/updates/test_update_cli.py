@@ -172,6 +172,9 @@ def test_a_lock_that_returns_or_refuses(made, lock):
     lock.is_good = False
     status, out, _ = made(*PUSH, "--wait")
     assert (status, out) == (1, f"{LOCK}: 1.2.3 did not pass: what ran before runs again\n")
+    assert (
+        made("update", "status", "--lock", LOCK)[1] == f"{LOCK}: returned; sequence 1 runs; sequence 7 did not pass\n"
+    )
     lock.state, lock.running = State.IDLE, 8
     status, out, err = made(*PUSH)
     assert (status, out) == (1, "") and "case-12 refused: SequenceStale" in err

@@ -196,7 +196,7 @@ def status(way: Way) -> None:
 
     from ..errors import LinkError, ToolError
     from ..protocol import ProtocolError
-    from ..updates.push import Refused, ask_state
+    from ..updates.push import Refused, State, ask_state
 
     try:
         report = asyncio.run(_reached(way, ask_state))
@@ -207,11 +207,12 @@ def status(way: Way) -> None:
     if way.as_json:
         output.print_json({"lock": way.lock, **_state(report)})
         return
-    parts = [f"{report.state.name.lower()}"]
+    parts = [report.state.name.lower()]
     if report.running is not None:
         parts.append(f"sequence {report.running} runs")
     if report.coming is not None:
-        parts.append(f"sequence {report.coming} is on its way" + (f", {report.wanted} bytes" if report.wanted else ""))
+        what = "did not pass" if report.state is State.RETURNED else "is on its way"
+        parts.append(f"sequence {report.coming} {what}" + (f", {report.wanted} bytes" if report.wanted else ""))
     if report.reason_name is not None:
         parts.append(report.reason_name)
     output.print_line(f"{way.lock}: {'; '.join(parts)}")

@@ -183,7 +183,7 @@ class Sender:
             try:
                 report = await ask_state(self._connect)
                 self._told(report, len(self._stream), len(self._stream))
-                if self.is_confirmed(report) or report.state is State.RETURNED:
+                if self.is_confirmed(report) or self._has_returned(report):
                     return report
                 last = f"it is {report.state.name.lower()}"
                 if report.state is State.STAGED:
@@ -218,8 +218,8 @@ class Sender:
         try:
             report = await self._asked(link, begin)
         except Refused as refusal:
-            if report.state is State.RETURNED and refusal.reason == Reason.SequenceStale:
-                return report  # from this one: it takes none again that did not pass
+            if refusal.reason == Reason.SequenceStale and self._has_returned(report):
+                return report  # it takes none again that did not pass
             raise
         damaged = 0
         while True:
@@ -262,6 +262,9 @@ class Sender:
 
     def _is_running(self, report: Report) -> bool:
         return report.running == self._signed.manifest.sequence
+
+    def _has_returned(self, report: Report) -> bool:
+        return report.state is State.RETURNED and report.coming == self._signed.manifest.sequence
 
     def _check_ours(self, report: Report) -> None:
         """Refused if the lock has let go of this update."""
