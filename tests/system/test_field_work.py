@@ -217,7 +217,7 @@ async def test_the_commands(store):
         status, output, errors = await vitrine(*common, "--passphrase-file", passphrase, "--json")
         assert status == 0, errors
         assert json.loads(output)["changed"] == ["journal", "mqtt", "network", "record"]
-        assert errors.splitlines()[0].startswith("[1/9] connecting")
+        assert errors.splitlines()[0].startswith("[1/8] connecting")
         assert await opens(store, radio)
         status, output, errors = await vitrine(*common, "--key", issuer, VITRINE_ESCROW_PASSPHRASE="a wrong passphrase")
         assert status == 2 and errors.splitlines()[-1].endswith("does not open with this passphrase")

@@ -69,7 +69,7 @@ async def test_the_state_shows_no_content(tmp_path):
     assert hashlib.sha256(NETWORK).hexdigest()[:16] not in text, "a passphrase can be guessed by that"
 
 
-@pytest.mark.parametrize("after", [0, 40, 300, 700, 1500, 2100, 2500, 2800, 3000, 3200, 3400, 3500, 3600, 3700, 3800])
+@pytest.mark.parametrize("after", [0, 40, 150, 300, 700, 1200, 1500, 1600, 1700, 1800, 1900, 2000, 2100, 2200, 2300])
 async def test_a_power_cut_leaves_no_lock_or_a_whole_one(tmp_path, after):
     assert await cut_provisioning(Store(tmp_path), after), "nothing was cut"
 

@@ -106,7 +106,6 @@ class Field:
             "is_ledger_sound": self._is_ledger_sound(),
             "floor": self._chip.integer("floor").load() or 0,
             "time": self._clock.reading(),
-            "tables": self._tables.waiting,
             "board": self._chip.about,
         }
 
@@ -223,8 +222,6 @@ class Field:
             if before.lock_id != provision.lock_id or not any(issuer.kid in kids for issuer in provision.issuers):
                 raise ValueError("this lock belongs to another site")
         self._record, self._provision = data, provision
-        for issuer in provision.issuers:
-            self._tables.pin(issuer.public_key)  # its table is made meanwhile
 
     def _refuse_troubled(self) -> None:
         """A record that cannot be read does not say whose lock this is: it has to be wiped first."""

@@ -65,9 +65,6 @@ class KeyTables:
         """Return the public key `raw`, with its table if the store has it. Raises ValueError for a bad key."""
         key = PublicKey(raw)
         name = _name(key.raw)
-        for waiting, its_name in self._pending:
-            if its_name == name:
-                return waiting
         try:
             table = self._loaded(key, name)
         except OSError as error:

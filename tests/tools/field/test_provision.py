@@ -8,7 +8,7 @@ from support.fake_console import FakeConsole
 from support.field_site import LOCK_ID, WIFI_PASSPHRASE, Store
 from vitrine_tools.collector.escrow import SUFFIX, save
 from vitrine_tools.errors import ToolError
-from vitrine_tools.field import board_link, provision, verify
+from vitrine_tools.field import board_link, verify
 
 BARE = {
     "lock": "",
@@ -22,7 +22,6 @@ BARE = {
     "is_ledger_sound": False,
     "floor": 0,
     "time": [946684800, 0],
-    "tables": 0,
     "board": {"name": "unix", "version": "0.7.0", "sequence": 7, "flash": 4194304},
 }
 
@@ -30,8 +29,6 @@ BARE = {
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setattr(board_link, "ANSWER_S", 1.0)
-    monkeypatch.setattr(provision, "_TABLES_S", 0.3)
-    monkeypatch.setattr(provision, "_POLL_S", 0.05)
     monkeypatch.setattr(verify, "START_S", 0.5)
     return Store(tmp_path)
 

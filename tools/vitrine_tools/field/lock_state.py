@@ -39,7 +39,6 @@ class LockState(BaseModel):
     is_ledger_sound: bool
     floor: _U32
     time: Annotated[list[int], Field(min_length=2, max_length=2)]
-    tables: Annotated[int, Field(ge=0, le=64)]
     board: Board
 
     @classmethod

@@ -22,12 +22,10 @@ from .report import Report
 from .site import Plan
 from .verify import examine, open_board, wait_for
 
-STEPS: Final = 9
+STEPS: Final = 8
 _PIECE: Final = 256  # bytes of a blob in one program
 _ERROR_MS: Final = 1000  # of this computer's clock, and the way to the lock
 _SKEW_S: Final = 60  # a floor so far ahead of this computer's clock is a mistake, not a difference
-_TABLES_S: Final = 180  # for a chip to compute its issuers' tables; it goes on without
-_POLL_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,21 +154,13 @@ class Provisioner:
                 link.call("set_time", *_now())
             if self._changed:
                 link.run_last(f"{DONE}\nlock.restart()")
-            self._report.skip(2)
+            self._report.skip(1)
             return
         self._send(link, "provision", self._plan.record(now_s))
         self._changed.append("record")
-        self._wait_for_tables(link)
         self._report.step("commit")
         unix_ms, error_ms = _now()
         link.run_last(f"lock.finish({unix_ms}, {error_ms})\n{DONE}\nlock.restart()")
-
-    def _wait_for_tables(self, link: BoardLink) -> None:
-        """Let the lock compute its issuers' tables: the first unlock is as fast as the later ones then."""
-        self._report.step("key tables")
-        until_s = time.monotonic() + _TABLES_S
-        while time.monotonic() < until_s and LockState.read(link.call("state")).tables:
-            time.sleep(_POLL_S)
 
 
 def _now() -> tuple[int, int]:
