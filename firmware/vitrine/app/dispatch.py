@@ -25,6 +25,8 @@ _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from typing import Any
 
+    from .service import Service
+
 _PROTOCOL_VERSION = const(1)
 REQUEST_BOUND = 768  # a 512-byte token or a proof with room to spare
 _DECODE_BOUND = const(1152)  # over HTTP a piece of an update has 1024
@@ -90,7 +92,7 @@ class Dispatch:
         self.identify = identify
         self.identified_ms = None
         self.sessions = 0  # channels that are open
-        self.service = None
+        self.service: "Service | None" = None
         self.updates: "Any" = None
         self.parts: "dict[str, Any]" = {}
 

@@ -9,6 +9,10 @@ import machine
 from esp32 import Partition
 from micropython import const
 
+_TYPE_CHECKING = const(0)
+if _TYPE_CHECKING:
+    from typing import Any
+
 _ENCRYPTED = const(5)  # of Partition.info()
 _DESCRIPTION = const(32)  # where esp_app_desc_t begins in an image: behind the image's and the first segment's header
 _MAGIC = const(b"\x32\x54\xcd\xab")
@@ -26,7 +30,7 @@ def is_secure_boot(fuse: "tuple[int, int] | None") -> "bool | None":
 def is_flash_encrypted() -> "bool | None":
     """Tell whether the image that runs is encrypted in flash."""
     try:
-        return bool(Partition(Partition.RUNNING).info()[_ENCRYPTED])
+        return bool(_running().info()[_ENCRYPTED])
     except OSError:
         return None
 
@@ -35,9 +39,13 @@ def image_digest() -> "bytes | None":
     """Return the SHA-256 of the image's ELF file, as its description has it (`esptool image-info` prints it)."""
     data = bytearray(_ELF_DIGEST + _DIGEST)
     try:
-        Partition(Partition.RUNNING).readblocks(0, data, _DESCRIPTION)
+        _running().readblocks(0, data, _DESCRIPTION)
     except OSError:
         return None
     if data[:4] != _MAGIC:
         return None
     return bytes(memoryview(data)[_ELF_DIGEST:])
+
+
+def _running() -> "Any":
+    return Partition(Partition.RUNNING)  # pyright: ignore[reportArgumentType] - the stubs know names only

@@ -176,7 +176,7 @@ class Noted(_Model):
     token: Bytes | None = None
     sub: Sub | None = None
     key: Key | None = None
-    action: Literal["lock", "unlock", "hold", "courier"] = "unlock"
+    action: Literal["lock", "unlock", "hold", "courier", "service", "test"] = "unlock"
     seconds_ago: Annotated[float, Field(ge=0)] = 0
 
     @model_validator(mode="after")
