@@ -273,7 +273,7 @@ def test_push_over_a_broker(made, site):
 @needs_mosquitto
 def test_a_rollout(made, site):
     status, out, _ = made("rollout", "plan", "plan.toml")
-    assert status == 0 and out.startswith("canary: 1 locks\n  case-1\nring 2: 2 locks\n")
+    assert status == 0 and out.startswith("canary: 1 lock\n  case-1\nring 2: 2 locks\n")
     assert [len(ring["locks"]) for ring in json.loads(made("rollout", "plan", "plan.toml", "--json")[1])["rings"]] == [
         1,
         2,

@@ -57,7 +57,8 @@ def plan(plan: PlanArgument, as_json: JsonOption = False) -> None:
         return
     for ring in rings:
         shadow = ", in shadow" if ring.is_shadow else ""
-        output.print_line(f"{ring.name}: {len(ring.locks)} locks{shadow}")
+        count = f"{len(ring.locks)} lock{'' if len(ring.locks) == 1 else 's'}"
+        output.print_line(f"{ring.name}: {count}{shadow}")
         for lock in ring.locks:
             output.print_line(f"  {lock}")
 

@@ -118,6 +118,8 @@ class Exchange:
         self._broker = broker
         self._topic = topic
         self._client: aiomqtt.Client | None = None
+        self.is_connected = asyncio.Event()
+        self.connections = 0
         self._answers: dict[str, asyncio.Queue[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -164,6 +166,8 @@ class Exchange:
                 async with connected(self._broker) as client:
                     await client.subscribe(self._topic, qos=1)
                     self._client, pause_s = client, 1.0
+                    self.is_connected.set()
+                    self.connections += 1
                     if not first.done():
                         first.set_result(None)
                     async for message in client.messages:
@@ -174,6 +178,7 @@ class Exchange:
                     return
             finally:
                 self._client = None
+                self.is_connected.clear()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 

@@ -1,5 +1,6 @@
 """What a rollout does to one lock at a broker: bring the update and wait for what comes of it; look again later."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ...errors import LinkError
@@ -29,9 +30,30 @@ class Targets:
         self._signed = signed
         self._component = component
         self._patience = patience or Patience(silent_s=silent_s, wait_s=silent_s, quiet_s=2.0)
+        self._answer_s = min(_ANSWER_S, silent_s / 3)
 
     async def push(self, lock_id: str, is_shadow: bool) -> Outcome:
         """Bring the update to a lock, and wait until it has confirmed it or gone back (in shadow: until it has it)."""
+        return await self._while_connected(lambda: self._push(lock_id, is_shadow))
+
+    async def check(self, lock_id: str, is_shadow: bool) -> Outcome:
+        """See whether a lock still runs the update, or has it; one that runs something newer needs it no more."""
+        return await self._while_connected(lambda: self._look(lock_id, is_shadow))
+
+    async def _while_connected(self, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Do `work`, and again if the broker was gone meanwhile: no lock is to blame for that."""
+        while True:
+            connections = self._exchange.connections
+            try:
+                return await work()
+            except ProtocolError as error:
+                return Outcome(rings.State.SILENT, str(error))
+            except LinkError as error:
+                if self._exchange.is_connected.is_set() and self._exchange.connections == connections:
+                    return Outcome(rings.State.SILENT, str(error))
+                await self._exchange.is_connected.wait()
+
+    async def _push(self, lock_id: str, is_shadow: bool) -> Outcome:
         sender = self._sender(lock_id, is_shadow)
         try:
             report = await sender.push()
@@ -39,28 +61,20 @@ class Targets:
                 report = await sender.wait()
             return self._outcome(report, is_shadow)
         except Refused as refusal:
-            if refusal.reason == Reason.SequenceStale:
-                return await self.check(lock_id, is_shadow, str(refusal))
+            if refusal.reason == Reason.SequenceStale:  # perhaps because it runs something newer
+                outcome = await self._look(lock_id, is_shadow)
+                if outcome.state is rings.State.DONE:
+                    return outcome
             return Outcome(rings.State.REFUSED, str(refusal))
-        except (LinkError, ProtocolError) as error:
-            return Outcome(rings.State.SILENT, str(error))
 
-    async def check(self, lock_id: str, is_shadow: bool, refused: str = "") -> Outcome:
-        """See whether a lock still runs the update, or has it; one that runs something newer needs it no more."""
-        sender = self._sender(lock_id, is_shadow)
+    async def _look(self, lock_id: str, is_shadow: bool) -> Outcome:
         try:
-            report = await sender.look()
+            return self._outcome(await self._sender(lock_id, is_shadow).look(), is_shadow)
         except Refused as refusal:
             return Outcome(rings.State.REFUSED, str(refusal))
-        except (LinkError, ProtocolError) as error:
-            return Outcome(rings.State.SILENT, str(error))
-        outcome = self._outcome(report, is_shadow)
-        if refused and outcome.state is not rings.State.DONE:
-            return Outcome(rings.State.REFUSED, refused)
-        return outcome
 
     def _sender(self, lock_id: str, is_shadow: bool) -> Sender:
-        way = self._exchange.way(lock_id, _ANSWER_S)
+        way = self._exchange.way(lock_id, self._answer_s)
         return Sender(way, self._signed, self._component, is_shadow=is_shadow, patience=self._patience)
 
     def _outcome(self, report: Report, is_shadow: bool) -> Outcome:
