@@ -1,11 +1,13 @@
 """The doctor's report from the whole firmware: by radio, over the wire, and by `vitrine doctor`; and who gets none."""
 
+import asyncio
 import json
 import secrets
 
+from support.http_client import free_port, network_blob
 from support.service_lab import ROOT_KEY, details, files_of, vitrine, wired
 from support.store import LOCK_ID, NOW_S, of_kind
-from vitrine_tools import cbor
+from vitrine_tools import cbor, http_phone
 from vitrine_tools.audit.sealed import Keys
 from vitrine_tools.collector import escrow
 from vitrine_tools.field import diagnosis, findings
@@ -125,3 +127,45 @@ async def test_the_command_over_the_wire(store):
         token = files_of(store, scopes=("unlock",))
         status, output = await vitrine("doctor", "--port", path, "--keys", keys, *token)
         assert status == 2 and "ScopeMissing" in output
+
+
+async def test_the_command_over_the_local_network(store):
+    lock = store.lock(virtual=False, journal=JOURNAL)
+    port = free_port()
+    lock.flash.create()
+    lock.flash.nvs_put("vitrine", "network", network_blob(port))
+    key, keys = store.folder / "issuer.pem", store.folder / "keys"
+    store.issuer.save(key)
+    escrow.save(keys, LOCK_ID, NOW_S, ROOT_KEY)
+    async with lock:
+        await lock.wait_advertising()
+        await until_served(port)
+        arguments = ("--http", f"http://127.0.0.1:{port}", "--lock", LOCK_ID, "--keys", keys, "--key", key)
+        for _ in range(20):  # loopback serves at once, and the emulated network takes a moment to be up
+            status, output = await vitrine("doctor", *arguments, "--json")
+            said = json.loads(output)
+            wrong = [each["name"] for each in said["findings"] if each["wrong"]]
+            assert said["authentic"] and wrong == ([] if said["report"]["links"]["wifi"][0] else ["wifi"]), output
+            if not wrong:
+                break
+        assert status == 0 and set(details(lock)) == {"doctor"}
+        status, output = await vitrine("logs", "pull", *arguments, "--out", store.folder / "bag", "--json")
+        assert status == 0 and json.loads(output)["whole"], output
+        # who was granted nothing in this session
+        phone = http_phone.HttpPhone(f"http://127.0.0.1:{port}", LOCK_ID)
+        await phone.hello()
+        assert await phone.ask(Op.DOCTOR, {1: bytes(16), 2: 0}) == (Status.REFUSED, None)
+
+
+async def until_served(port):
+    """The emulated network takes a moment to come up."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            writer.close()
+            await writer.wait_closed()
+            return
