@@ -34,28 +34,25 @@ class Answer:
         return json.loads(self.body)
 
 
-async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes, ends: bool) -> bytes:
-    """Send these bytes and return all that comes back: what Content-Length says, as clients read; else to the end."""
+async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes, *, to_end: bool) -> bytes:
+    """Send these bytes and return what comes back: all until the lock ends it, or what Content-Length says."""
     try:
         writer.write(data)
-        if ends:
-            writer.write_eof()
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError as rest:
-            return rest.partial
+        if to_end:
+            return await reader.read()
+        head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
         return head + await reader.readexactly(length)
     finally:
         writer.close()
 
 
-async def exchange(port: int, data: bytes, *, ends: bool = False) -> bytes:
-    """Send these bytes on a connection of their own and return the answer; nothing if the lock ends it without one."""
+async def exchange(port: int, data: bytes) -> bytes:
+    """Send these bytes on a connection of their own and return all that comes back until the lock ends it."""
     async with asyncio.timeout(LIMIT_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            return await converse(reader, writer, data, ends)
+            return await converse(reader, writer, data, to_end=True)
         except ConnectionResetError:
             return b""
 
@@ -85,4 +82,4 @@ async def ask(
     """Send one request and return its answer. Reads what Content-Length says and closes, as clients do."""
     async with asyncio.timeout(LIMIT_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
-        return parse(await converse(reader, writer, request(method, path, body, **headers), False))
+        return parse(await converse(reader, writer, request(method, path, body, **headers), to_end=False))

@@ -282,8 +282,8 @@ def tap_clients(monkeypatch, wrong, notes):
 def _tap_test_client(monkeypatch, client, wrong):
     converse = client.converse
 
-    async def tapped(reader, writer, data, ends):
-        answer = await converse(reader, writer, data, ends)
+    async def tapped(reader, writer, data, **how):
+        answer = await converse(reader, writer, data, **how)
         wrong.extend(raw_misfits(data, answer))
         return answer
 
