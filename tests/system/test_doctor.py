@@ -3,9 +3,10 @@
 import asyncio
 import json
 import secrets
+import signal
 
 from support.http_client import free_port, network_blob
-from support.service_lab import ROOT_KEY, details, files_of, vitrine, wired
+from support.service_lab import ROOT_KEY, VITRINE, details, files_of, vitrine, wired
 from support.store import LOCK_ID, NOW_S, of_kind
 from vitrine_tools import cbor, http_phone
 from vitrine_tools.audit.sealed import Keys
@@ -169,3 +170,24 @@ async def until_served(port):
             writer.close()
             await writer.wait_closed()
             return
+
+
+async def test_the_command_by_radio(tmp_path):
+    """Through bleak, to a lock of `vitrine emulate`, with the issuer's key that lies beside it."""
+    folder = tmp_path / "lock"
+    emulator = await asyncio.create_subprocess_exec(
+        *VITRINE, "emulate", folder, "--json", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(30):
+            while b"is on the air" not in (line := await emulator.stdout.readline()):
+                assert line, "it did not start"
+        arguments = ("--lock", "case-12", "--emulator", folder, "--key", folder / "issuer.pem")
+        status, output = await vitrine("doctor", *arguments, "--keys", folder / "escrow")
+        assert status == 0 and "case-12, sealed by the lock" in output, output
+        status, output = await vitrine("doctor", "--lock", "case-13", *arguments[2:], "--timeout", "1")
+        assert status == 2 and "not in reach" in output
+    finally:
+        emulator.send_signal(signal.SIGINT)
+        async with asyncio.timeout(30):
+            await emulator.communicate()
