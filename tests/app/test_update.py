@@ -439,7 +439,7 @@ def test_what_is_no_bundle_is_never_mounted():
         b"vtb1",
         b"",
     ]
-    for place in (0, 8, 12, 13, 48, 60, 64, 65, 66, 67, 68, 69, 72, 73, 200):
+    for place in (0, 8, 12, 13, 48, 60, 64, 65, 66, 67, 68, 69, 200):
         wrong = bytearray(good)
         wrong[place] ^= 1
         evil.append(bytes(wrong))
@@ -456,21 +456,21 @@ def test_a_file_that_explodes_is_found_before_it_is_mounted():
     bomb = binascii.unhexlify(BOMB)
     mpy = sys.implementation._mpy & 0xFF
 
-    def packed(size, crc):
-        row = struct.pack(">BHHI", 0, len(bomb), size, crc)
+    def packed(size, content):
+        row = struct.pack(">BHH", 0, len(bomb), size)
         whole = 64 + len(row) + len(bomb)
         head = struct.pack(">4sIIHBB32s", b"vtb1", 6, whole, 1, mpy, 0, b"sim") + bytes(12)
-        check = binascii.crc32(row, binascii.crc32(head)).to_bytes(4, "big")
+        check = binascii.crc32(content, binascii.crc32(row, binascii.crc32(head))).to_bytes(4, "big")
         return head + check + row + bomb
 
     right = b"M\x06\x00" + bytes(60_000)
-    for size, crc in ((1000, binascii.crc32(right[:1000])), (60_002, binascii.crc32(right[:-1])), (65_000, 0)):
-        running, records, files = outcome_of(packed(size, crc))
+    for size in (1000, 60_002, 65_000):
+        running, records, files = outcome_of(packed(size, right[:size]))
         assert running == ORIGINAL and records == [("refused", 6, reasons.COMMAND_MALFORMED)], size
     # the same with its true size is a bundle, of which this one file is all
     lock = lock_of()
     update = Component(0, 6)
-    update.data = packed(60_003, binascii.crc32(right))
+    update.data = packed(60_003, right)
     update.digest = sha256(update.data).digest()
     update.table = sha256(update.data).digest()[:16]
     update.manifest = manifest(update)

@@ -162,18 +162,18 @@ class Component:
 def bundle(sequence, content, names=("", "a"), **changes):
     """Return a bundle (SPEC.md 20.5) of files that are stored as they are. changes: of fields of the first row."""
     mpy = sys.implementation._mpy
-    rows = b""
     body = b""
+    covered = b""
     for name in names:
         data = b"M" + bytes((mpy & 0xFF, 0)) + name.encode() + content[: len(content) // len(names)]
-        stored = changes.get("stored", len(data)) if not rows else len(data)
-        size = changes.get("size", len(data)) if not rows else len(data)
-        row = struct.pack(">BHHI", len(name), stored, size, binascii.crc32(data)) + name.encode()
-        rows += row
+        stored = changes.get("stored", len(data)) if not body else len(data)
+        size = changes.get("size", len(data)) if not body else len(data)
+        row = struct.pack(">BHH", len(name), stored, size) + name.encode()
+        covered += row + data
         body += row + data
     size = 64 + len(body)
     head = struct.pack(">4sIIHBB32s", b"vtb1", sequence, size, len(names), mpy & 0xFF, 0, b"sim") + bytes(12)
-    return head + binascii.crc32(rows, binascii.crc32(head)).to_bytes(4, "big") + body
+    return head + binascii.crc32(covered, binascii.crc32(head)).to_bytes(4, "big") + body
 
 
 def _image(sequence, content):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.forged_bundles import ROW, closed, rows
 from vitrine_tools import bundle
 from vitrine_tools.bundle import BundleError
 from vitrine_tools.emulator.places import interpreter
@@ -23,24 +24,6 @@ FILES = {
     "vitrine/__init__.mpy": BYTECODE,
 }
 PACKED = bundle.pack(FILES, 7, "0.7.0")
-
-
-def rows(data: bytes) -> list[int]:
-    """Where the rows are."""
-    places, at = [], 64
-    for _ in range(struct.unpack_from(">H", data, 12)[0]):
-        if at + 9 > len(data):
-            break
-        places.append(at)
-        length, stored = struct.unpack_from(">BH", data, at)
-        at += 9 + length + stored
-    return places
-
-
-def closed(data: bytes) -> bytes:
-    """`data` with the right CRC of its header and rows: what a forger writes."""
-    covered = data[:60] + b"".join(data[at : at + 9 + data[at]] for at in rows(data))
-    return data[:60] + struct.pack(">I", zlib.crc32(covered)) + data[64:]
 
 
 def changed(at: int, new: bytes, data: bytes = PACKED) -> bytes:
@@ -57,14 +40,14 @@ def test_it_comes_out_as_it_went_in():
 def test_the_bytes_are_those_of_the_table():
     """Written out by hand from SPEC.md, without the packer."""
     body = FILES["vitrine/door/fsm.mpy"]
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -10, 9)
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -11, 9)
     small = deflater.compress(body) + deflater.flush()
     assert len(small) < len(body)
     main = FILES["main.mpy"]
     covered, body_of_it = b"", b""
     for name, stored, real in ((b"", main, main), (b"__init__", BYTECODE, BYTECODE), (b"door/fsm", small, body)):
-        row = bytes([len(name)]) + struct.pack(">HHI", len(stored), len(real), zlib.crc32(real)) + name
-        covered += row
+        row = bytes([len(name)]) + struct.pack(">HH", len(stored), len(real)) + name
+        covered += row + real
         body_of_it += row + stored
     size = 64 + len(body_of_it)
     head = b"vtb1" + struct.pack(">IIHBB", 7, size, 3, 6, 0x2B) + b"0.7.0".ljust(32, b"\0") + bytes(12)
@@ -94,17 +77,17 @@ def test_the_lock_can_unpack_it(tmp_path):
         "head = f.read(64)\n"
         "good = []\n"
         "for _ in range(struct.unpack_from('>H', head, 12)[0]):\n"
-        "    length, stored, size, crc = struct.unpack('>BHHI', f.read(9))\n"
+        "    length, stored, size = struct.unpack('>BHH', f.read(5))\n"
         "    name = f.read(length).decode()\n"
         "    data = f.read(stored)\n"
         "    if stored < size:\n"
-        "        data = deflate.DeflateIO(io.BytesIO(data), deflate.RAW, 10).read()\n"
-        "    if len(data) == size and binascii.crc32(data) == crc:\n"
-        "        good.append('vitrine/' + name + '.mpy' if name else 'main.mpy')\n"
+        "        data = deflate.DeflateIO(io.BytesIO(data), deflate.RAW, 11).read()\n"
+        "    if len(data) == size:\n"
+        "        good.append(['vitrine/' + name + '.mpy' if name else 'main.mpy', binascii.crc32(data)])\n"
         "print(json.dumps(good))\n"
     )
     done = subprocess.run([interpreter(), "-c", program], capture_output=True, text=True, timeout=60)
-    assert json.loads(done.stdout) == sorted(files), done.stderr
+    assert json.loads(done.stdout) == [[path, zlib.crc32(files[path])] for path in sorted(files)], done.stderr
     assert path.stat().st_size < sum(map(len, files.values()))
 
 
@@ -142,7 +125,7 @@ def test_garbage_behind_the_magic(tail):
 @given(st.data())
 def test_a_forger_with_a_right_crc(data):
     """Any bytes in header and rows, with the CRC made right: refused, or the same content under another head."""
-    at = data.draw(st.one_of(st.integers(4, 63), *(st.integers(at, at + 16) for at in rows(PACKED))))
+    at = data.draw(st.one_of(st.integers(4, 63), *(st.integers(at, at + ROW + 8) for at in rows(PACKED))))
     try:
         got = bundle.read(changed(at, data.draw(st.binary(min_size=1, max_size=4))))
     except BundleError:
@@ -190,8 +173,8 @@ def test_a_path_that_is_not_ours(path):
 def test_a_name_that_is_not_ours(name):
     new = name.encode("latin-1")
     begins = rows(PACKED)
-    row = bytes([len(new)]) + PACKED[begins[2] + 1 : begins[2] + 9] + new
-    data = PACKED[: begins[2]] + row + PACKED[begins[2] + 17 :]
+    row = bytes([len(new)]) + PACKED[begins[2] + 1 : begins[2] + ROW] + new
+    data = PACKED[: begins[2]] + row + PACKED[begins[2] + ROW + len("door/fsm") :]
     data = data[:8] + struct.pack(">I", len(data)) + data[12:]
     with pytest.raises(BundleError, match=r"no place|out of order"):
         bundle.read(closed(data))
@@ -230,24 +213,24 @@ def test_a_field_out_of_bounds(at, new):
 
 def stored_as(stored: bytes, real: bytes) -> bytes:
     """A bundle of one file, stored as given."""
-    row = struct.pack(">BHHI", 0, len(stored), len(real) & 0xFFFF, zlib.crc32(real))
-    head = b"vtb1" + struct.pack(">IIHBB", 7, 73 + len(stored), 1, 6, 0) + b"1".ljust(32, b"\0") + bytes(16)
+    row = struct.pack(">BHH", 0, len(stored), len(real) & 0xFFFF)
+    head = b"vtb1" + struct.pack(">IIHBB", 7, 64 + ROW + len(stored), 1, 6, 0) + b"1".ljust(32, b"\0") + bytes(16)
     return closed(head + row + stored)
 
 
-def deflated(data: bytes, window_bits: int = -10) -> bytes:
+def deflated(data: bytes, window_bits: int = -11) -> bytes:
     deflater = zlib.compressobj(9, zlib.DEFLATED, window_bits, 9)
     return deflater.compress(data) + deflater.flush()
 
 
 def test_a_window_that_the_lock_does_not_have():
-    """zlib itself would inflate it, even when asked for a window of 1 KiB."""
-    real = BYTECODE + random.Random(1).randbytes(1200) * 2
-    far, near = deflated(real, -12), BYTECODE + random.Random(1).randbytes(1000) * 2
-    assert zlib.decompressobj(-10).decompress(far) == real
+    """zlib itself would inflate it, even when asked for a window of 2 KiB."""
+    real = BYTECODE + random.Random(1).randbytes(2200) * 2
+    far, near = deflated(real, -13), BYTECODE + random.Random(1).randbytes(2000) * 2
+    assert zlib.decompressobj(-11).decompress(far) == real
     with pytest.raises(BundleError, match="damaged"):
         bundle.read(stored_as(far, real))
-    assert bundle.read(stored_as(deflated(near, -12), near)).files["main.mpy"] == near
+    assert bundle.read(stored_as(deflated(near, -13), near)).files["main.mpy"] == near
 
 
 def test_a_stream_that_is_more_or_less_than_it_says():
@@ -285,7 +268,7 @@ def test_files_that_cannot_be_in_one(files, problem):
 
 
 def test_more_than_a_slot_takes():
-    files = {f"vitrine/x{n}.mpy": BYTECODE + random.Random(n).randbytes(65_500) for n in range(3)}
+    files = {f"vitrine/x{n}.mpy": BYTECODE + random.Random(n).randbytes(65_500) for n in range(4)}
     with pytest.raises(BundleError, match="196,608 fit"):
         bundle.pack({**files, "main.mpy": BYTECODE}, 7, "0.7.0")
 

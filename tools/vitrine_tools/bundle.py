@@ -20,11 +20,11 @@ FILE_MAX: Final = 65_535
 MAIN: Final = "main.mpy"
 
 _HEAD: Final = struct.Struct(">4sIIHBB32s12xI")
-_ROW: Final = struct.Struct(">BHHI")
+_ROW: Final = struct.Struct(">BHH")
 _CRC_AT: Final = _HEAD.size - 4
 _PATH_MAX: Final = 47
 _PATH: Final = re.compile(r"main\.mpy|vitrine(/[a-z0-9_]+)+\.mpy")
-_WINDOW_BITS: Final = -10  # raw deflate, 1 KiB: what the lock has to find room for while it imports
+_WINDOW_BITS: Final = -11  # raw deflate, 2 KiB: what the lock has to find room for while it imports
 
 _MPY_MAGIC: Final = ord("M")
 # MicroPython's py/persistentcode.h: the third byte of a .mpy is (architecture << 2) | sub-version of the native ABI
@@ -57,17 +57,17 @@ def pack(files: Mapping[str, bytes], sequence: int, version: str) -> bytes:
     """
     _check_head(sequence, version.encode("utf-8", "surrogatepass"), files)
     mpy = _common_mpy(files)
-    rows, body = b"", b""
+    body = covered = b""
     for name, data in sorted((_name(path), data) for path, data in files.items()):
         stored = _smaller(data)
-        row = _ROW.pack(len(name), len(stored), len(data), zlib.crc32(data)) + name
-        rows += row
+        row = _ROW.pack(len(name), len(stored), len(data)) + name
         body += row + stored
+        covered += row + data
     size = _HEAD.size + len(body)
     if size > SIZE_MAX:
         raise BundleError(f"the bundle has {size:,} bytes: at most {SIZE_MAX:,} fit a lock's slot")
     head = _HEAD.pack(MAGIC, sequence, size, len(files), mpy & 0xFF, mpy >> 8, version.encode(), 0)[:_CRC_AT]
-    return head + struct.pack(">I", zlib.crc32(head + rows)) + body
+    return head + struct.pack(">I", zlib.crc32(head + covered)) + body
 
 
 def read(data: bytes) -> Bundle:
@@ -82,19 +82,19 @@ def read(data: bytes) -> Bundle:
         raise BundleError("the bundle's header is not in its canonical form")
     files: dict[str, bytes] = {}
     offset = _HEAD.size
-    rows, before = data[:_CRC_AT], b""
+    covered, before = data[:_CRC_AT], b""
     for number in range(count):
         row, content, after = _unpack(data, offset)
         name = row[_ROW.size :]
         if number and name <= before:
             raise BundleError(f"the bundle's files are out of order at {_path(name)!r}")
         files[_path(name)] = content
-        rows += row
+        covered += row + content
         offset, before = after, name
     if offset != size:
         raise BundleError("the bundle has more than its files")
-    if zlib.crc32(rows) != crc:
-        raise BundleError("the bundle's header or a row of it is damaged")
+    if zlib.crc32(covered) != crc:
+        raise BundleError("the bundle is damaged")
     _check_head(sequence, version.rstrip(b"\0"), files)
     mpy = mpy_version | mpy_features << 8
     if _common_mpy(files) != mpy:
@@ -131,10 +131,12 @@ def _common_mpy(files: Mapping[str, bytes]) -> int:
 
 
 def _smaller(data: bytes) -> bytes:
-    """The content as it is stored: deflated, unless that makes it no smaller."""
-    deflater = zlib.compressobj(9, zlib.DEFLATED, _WINDOW_BITS, 9)
-    deflated = deflater.compress(data) + deflater.flush()
-    return deflated if len(deflated) < len(data) else data
+    """The content as it is stored: as it is, or deflated in whichever way makes it smallest."""
+    ways = [data]
+    for memory, strategy in itertools.product(range(9, 4, -1), (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED)):
+        deflater = zlib.compressobj(9, zlib.DEFLATED, _WINDOW_BITS, memory, strategy)
+        ways.append(deflater.compress(data) + deflater.flush())
+    return min(ways, key=len)
 
 
 def _name(path: str) -> bytes:
@@ -150,7 +152,7 @@ def _unpack(data: bytes, offset: int) -> tuple[bytes, bytes, int]:
     """Return (row with its name, content, where the next row begins) of the row at `offset`."""
     if offset + _ROW.size > len(data):
         raise BundleError("the bundle has fewer files than it says")
-    length, stored, size, crc = _ROW.unpack_from(data, offset)
+    length, stored, size = _ROW.unpack_from(data, offset)
     begin = offset + _ROW.size + length
     end = begin + stored
     row = data[offset:begin]
@@ -158,13 +160,13 @@ def _unpack(data: bytes, offset: int) -> tuple[bytes, bytes, int]:
     if not 1 <= stored <= size or end > len(data):
         raise BundleError(f"the bundle is wrong about {path!r}")
     content = data[begin:end] if stored == size else _inflate(data[begin:end], size)
-    if zlib.crc32(content) != crc:
+    if len(content) != size:
         raise BundleError(f"{path!r} is damaged in the bundle")
     return row, content, end
 
 
 def _inflate(stored: bytes, size: int) -> bytes:
-    """Inflate exactly `size` bytes with a window of 1 KiB; what ends otherwise gives nothing, which has no such CRC.
+    """Inflate exactly `size` bytes with a window of 2 KiB; what ends otherwise gives nothing.
 
     One byte at a time, because zlib holds only what it returned before to its window: farther back within one piece of
     output it would read what the lock cannot.

@@ -13,17 +13,17 @@ from micropython import const
 
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import Any
 
 _MAGIC = const(b"vtb1")
 _HEAD = const(64)
 _CRC_AT = const(60)
-_ROW = const(9)
+_ROW = const(5)
 _NAME_MAX = const(35)
 _FILES_MAX = const(256)
 _FILE_MIN = const(4)
-_WINDOW_BITS = const(10)
+_WINDOW_BITS = const(11)
 _PIECE = const(512)
 
 
@@ -44,7 +44,7 @@ def check(path: str, size: int, sequence: int) -> "Iterator[None]":
             raise BundleError
         _check_version(head[16:48])
         _check_interpreter(head[14], head[15])
-        # the CRC covers the header and the rows
+        # the CRC covers the header, the rows and the files
         crc = crc32(head[:_CRC_AT])
         at = _HEAD
         before = b""
@@ -53,7 +53,7 @@ def check(path: str, size: int, sequence: int) -> "Iterator[None]":
             row = file.read(_ROW)
             if len(row) != _ROW:
                 raise BundleError
-            length, stored, file_size, of_file = struct.unpack(">BHHI", row)
+            length, stored, file_size = struct.unpack(">BHH", row)
             name = file.read(length)
             crc = crc32(name, crc32(row, crc))
             at += _ROW + length
@@ -61,8 +61,7 @@ def check(path: str, size: int, sequence: int) -> "Iterator[None]":
             is_right = (name > before and _is_name(name)) if number else not length
             if not is_right or not 0 < stored <= file_size or file_size < _FILE_MIN or at + stored > size:
                 raise BundleError
-            for _ in _contents(file, at, stored, file_size, of_file, head[14:16]):
-                yield
+            crc = yield from _contents(file, at, stored, file_size, crc, head[14:16])
             at += stored
             before = name
         if at != size or crc != int.from_bytes(head[_CRC_AT:], "big"):
@@ -95,12 +94,11 @@ def _is_name(name: bytes) -> bool:
     return True
 
 
-def _contents(file, offset: int, stored: int, length: int, crc: int, kind: bytes) -> "Iterator[None]":
-    """Read one file to its end, in steps: it has its length and CRC, and is a .mpy of this kind."""
+def _contents(file, offset: int, stored: int, length: int, crc: int, kind: bytes) -> "Generator[None, None, int]":
+    """Read one file to its end, in steps: it has its length, and is a .mpy of this kind. Return `crc` over it, too."""
     file.seek(offset)
     source = file if stored == length else DeflateIO(file, RAW, _WINDOW_BITS)
     left = length
-    found = 0
     while left:
         try:
             piece = source.read(min(left, _PIECE))
@@ -111,10 +109,8 @@ def _contents(file, offset: int, stored: int, length: int, crc: int, kind: bytes
         if left == length and (piece[:2] != b"M" + kind[:1] or piece[2] not in (0, kind[1])):
             raise BundleError
         left -= len(piece)
-        found = crc32(piece, found)
+        crc = crc32(piece, crc)
         yield
-    if found != crc:
-        raise BundleError
     if source is not file:
         # it ends here, and used what is stored, all of it
         try:
@@ -123,3 +119,4 @@ def _contents(file, offset: int, stored: int, length: int, crc: int, kind: bytes
             raise BundleError
         if more or file.tell() != offset + stored:
             raise BundleError
+    return crc

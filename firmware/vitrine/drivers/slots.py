@@ -29,9 +29,9 @@ _HEAD = ">BBBBI"
 _ROW = ">II32s"
 _SIZE = const(132)
 _BUNDLE_HEAD = const(64)
-_BUNDLE_ROW = const(9)
+_BUNDLE_ROW = const(5)
 _PIECE = const(1024)
-_WINDOW_BITS = const(10)
+_WINDOW_BITS = const(11)
 _FOLDER_MODE = const(0x4000)
 _FILE_MODE = const(0x8000)
 _ENOENT = const(2)
@@ -126,7 +126,7 @@ class Slot:
 def _row(file, at: int) -> "tuple[bytes, int, int]":
     """Return (path, bytes stored, bytes of the file) of the row at `at`; the content is read next."""
     file.seek(at)
-    length, stored, size = struct.unpack_from(">BHH", file.read(_BUNDLE_ROW))
+    length, stored, size = struct.unpack(">BHH", file.read(_BUNDLE_ROW))
     name = file.read(length)
     return b"vitrine/" + name + b".mpy" if name else b"main.mpy", stored, size
 
