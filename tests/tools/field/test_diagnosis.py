@@ -173,7 +173,7 @@ PARTS = st.none() | st.integers(-5, 2**40) | st.booleans() | st.text(max_size=5)
 VALUES = st.recursive(PARTS, lambda inner: st.lists(inner, max_size=11) | st.dictionaries(st.text(max_size=4), inner))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.dictionaries(st.integers(4, 21), VALUES, max_size=4), st.booleans())
 def test_whatever_a_lock_says_it_is_read_or_refused(changes, is_silent):
     told = changes | ({key: None for key in range(4, 22) if key not in changes} if is_silent else {})
@@ -186,7 +186,7 @@ def test_whatever_a_lock_says_it_is_read_or_refused(changes, is_silent):
     assert all(each.what and each.advice for each in findings.judge(report.told))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(data):
     with pytest.raises(ProtocolError):
