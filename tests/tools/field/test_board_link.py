@@ -125,7 +125,11 @@ def test_the_last_program_is_not_waited_for(port):
     with FakeConsole(port) as board:
         board.run = lambda _program: (b"done\r\n", b"")
         with BoardLink(str(port)) as link:
-            link.run_last("print('done')\nlock.restart()")
+            assert link.run_last("print('done')\nlock.restart()") is True
+    with FakeConsole(port.with_name("silent")) as board:
+        board.answers = False
+        with BoardLink(str(board.path)) as link:
+            assert link.run_last("lock.wipe('x')", 0.3) is False
     with FakeConsole(port.with_name("another")) as board:
         board.run = lambda _program: (b"", b"Traceback:\r\nValueError: another lock\r\n")
         assert "is another one" in trouble(board.path, lambda link: link.run_last("lock.wipe('x')", 0.5))

@@ -184,10 +184,10 @@ class BoardLink:
         except TransportExecError as error:
             raise BoardError(_explain(str(error.error_output))) from None
 
-    def run_last(self, program: str, silence_s: float = ANSWER_S) -> None:
+    def run_last(self, program: str, silence_s: float = ANSWER_S) -> bool:
         """Run a program that ends in the board's reset, of which nothing is heard: not by the port, nor by who waits.
 
-        Return when it has printed DONE, or has said nothing of a failure in `silence_s`.
+        Return whether it has printed DONE; False: it has said nothing in `silence_s`, of a failure neither.
         """
         program = f"# {secrets.token_hex(16)}\n{program}"
         with self._quietly("does not answer: was the cable pulled?"):
@@ -195,7 +195,7 @@ class BoardLink:
             self._transport.exec_raw_no_follow(program)
             said = self._transport.read_until(1, b"\x04", timeout_overall=silence_s)
             if _DONE in said or not said.endswith(b"\x04"):
-                return
+                return _DONE in said
             trouble = self._transport.read_until(1, b"\x04").decode("utf-8", "replace")
         raise BoardError(_explain(trouble.rstrip("\x04")))
 

@@ -160,7 +160,9 @@ class Provisioner:
         self._changed.append("record")
         self._report.step("commit")
         unix_ms, error_ms = _now()
-        link.run_last(f"lock.finish({unix_ms}, {error_ms})\n{DONE}\nlock.restart()")
+        is_done = link.run_last(f"lock.finish({unix_ms}, {error_ms})\n{DONE}\nlock.restart()")
+        if state.lock and not is_done:  # of a new lock its name will tell
+            raise BoardError("the lock did not say that it has its new record: run the same command again")
 
 
 def _now() -> tuple[int, int]:
