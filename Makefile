@@ -11,7 +11,7 @@ MPY_SOURCES := $(shell find firmware/vitrine -name '*.py')
 WORKERS ?= 2
 COVERED := crypto codec access door
 
-.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 boards bench powercut mpy release homeassistant-check clean
+.PHONY: help setup deps demo emulate test test-unit test-system coverage lint format typecheck layers settings settings-check crypto-generate crypto-check crypto32 boards threats bench powercut mpy release homeassistant-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ layers: $(VENV)/.base ## who may import whom (firmware/README.md)
 boards: $(VENV)/.base ## pins, tables, options and frozen files of every lock board
 	@$(BIN)/python tools/checks/boards.py
 	@$(BIN)/python tools/checks/frozen.py
+
+threats: $(VENV)/.base ## every test that the threat model names exists
+	@$(BIN)/python tools/checks/threats.py
 
 settings: $(VENV)/.base ## write the tables of the settings from their schema: the lock's and SPEC.md's
 	@$(BIN)/python tools/codegen/settings.py
