@@ -1,6 +1,6 @@
 """What app.update needs of the chip and of the lock, put together: the part of main.py that only an update loads."""
 
-from hashlib import sha1
+from hashlib import sha1  # pyright: ignore[reportAttributeAccessIssue]
 
 import machine
 from micropython import const

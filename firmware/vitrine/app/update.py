@@ -152,14 +152,15 @@ class Update:
         """Go on with what was under way when the power failed, if it is still wanted."""
         try:
             manifest = Manifest(self._stage.manifest or b"")
-            reason, is_authentic = self._judge.decide(manifest)
         except ManifestError:
-            reason, is_authentic = reasons.COMMAND_MALFORMED, False
-        if not is_authentic or reason == reasons.SEQUENCE_STALE:
-            # it was good once: it is what runs now, or what came back, or something higher was confirmed
             self._stage.end()
             return
-        await self._intake.take_up(manifest)
+        reason, is_authentic = self._judge.decide(manifest)
+        if is_authentic and reason != reasons.SEQUENCE_STALE:
+            await self._intake.take_up(manifest)
+        else:
+            # it was good once: it is what runs now, or what came back, or something higher was confirmed
+            self._stage.end()
 
     async def _finish(self, manifest: Manifest) -> None:
         """All of it is there: see to it that it is what it should be, and say so."""
@@ -196,9 +197,10 @@ class Update:
             self._held_ms = None
             return False
         now_ms = self._ticks_ms()
-        if self._held_ms is None:
-            self._held_ms = now_ms
-        return 0 <= ticks_diff(now_ms, self._held_ms) < _HOLD_MAX_MS
+        held_ms = self._held_ms
+        if held_ms is None:
+            self._held_ms = held_ms = now_ms
+        return 0 <= ticks_diff(now_ms, held_ms) < _HOLD_MAX_MS
 
     def _report(self) -> "dict[int, Any]":
         intake = self._intake

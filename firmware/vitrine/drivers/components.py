@@ -46,6 +46,10 @@ def _size(path: str) -> int:
         return 0
 
 
+def _running() -> Partition:
+    return Partition(Partition.RUNNING)  # pyright: ignore[reportArgumentType] - the stubs know labels only
+
+
 class Stage:
     """The manifest that is under way, and its table as far as it has come: /slot-stage.
 
@@ -196,7 +200,7 @@ class Image:
     """An image on its way into the application partition that does not run."""
 
     def __init__(self) -> None:
-        self._partition: "Any" = Partition(Partition.RUNNING).get_next_update()
+        self._partition: "Any" = _running().get_next_update()
         info = self._partition.info()
         self.number: int = info[2]  # its address
         self.size: int = info[3]
@@ -243,7 +247,7 @@ class Image:
 
     def is_running(self, address: int) -> bool:
         """Tell whether the image at this address runs."""
-        return Partition(Partition.RUNNING).info()[2] == address
+        return _running().info()[2] == address
 
     def keep(self) -> None:
         """End the chip's trial of the image that runs."""
@@ -252,6 +256,6 @@ class Image:
     def _is_ours(self, block) -> bool:
         """Tell whether an image is for the chip of the one that runs (its number is at 12)."""
         head = bytearray(24)
-        Partition(Partition.RUNNING).readblocks(0, head, 0)
+        _running().readblocks(0, head, 0)
         # without an image that runs from flash there is nothing to compare: the chip has the last word
         return head[0] != _IMAGE_MAGIC or head[12:14] == bytes(block[12:14])
