@@ -54,8 +54,11 @@ def go_on(space: str, feed: "Callable[[], object]") -> None:
         os.rename(_MARK, _ERASED)
     elif _ERASED[1:] in files:
         with open(_ERASED, "rb") as file:
-            Integer(space, _FLOOR).save(int.from_bytes(file.read(4), "big"))
-            Blob(space, _SLOTS).save(file.read())
+            floor, slots = int.from_bytes(file.read(4), "big"), file.read()
+        if floor:
+            Integer(space, _FLOOR).save(floor)
+        if slots:
+            Blob(space, _SLOTS).save(slots)
         os.remove(_ERASED)
 
 
