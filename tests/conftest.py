@@ -42,6 +42,7 @@ DEVICE = (
             "controller",
             "event_log",
             "evidence",
+            "health",
             "scenario",
             "supervisor",
             "sync",
