@@ -1,7 +1,6 @@
 """Composition root: builds drivers and links, injects them, starts the supervisor. boot.py ran before."""
 
 import asyncio
-import os
 
 import board
 import machine
@@ -19,7 +18,6 @@ from vitrine.app.scenario import Scenario
 from vitrine.app.starts import Starts
 from vitrine.app.supervisor import RESTART, Supervisor
 from vitrine.app.timekeeper import Timekeeper
-from vitrine.app.updates import Updates
 from vitrine.audit.journal import Journal
 from vitrine.audit.record import COUNT, DETAIL, FAULT, START
 from vitrine.drivers.clock import Clock
@@ -29,8 +27,8 @@ from vitrine.drivers.nvs import Blob, Integer
 from vitrine.drivers.partition import data_partition
 from vitrine.drivers.rng import random_bytes
 from vitrine.drivers.watchdog import Watchdog
+from vitrine.later_parts import add_console, add_doctor, add_room, add_updates, go_on_wiping
 from vitrine.links.ble import BleLink
-from vitrine.links.console import Console
 from vitrine.links.uplinks import add_broker, add_network
 
 SPACE = "vitrine"
@@ -41,21 +39,10 @@ def blob(key):
     return Blob(SPACE, key)
 
 
-def about():
-    """What app.doctor asks for last: loaded then."""
-    from vitrine.doctor_parts import about
-
-    return about(SPACE)
-
-
 def build():
     """Build the lock and return its supervisor."""
     watchdog = Watchdog(WATCHDOG_MS)  # first: a lock that fails to come up tries again, it does not stay dead
-    if {".wipe", ".wiped"}.intersection(os.listdir("/")):  # deprovisioning was begun
-        from vitrine.drivers.wipe import go_on
-
-        go_on(SPACE, watchdog.feed)
-        machine.reset()
+    go_on_wiping(SPACE, watchdog)
     machine.freq(board.CPU_HZ)
     identity = Identity(blob("provision"))
     configuration = Configuration(blob("configuration"), identity.provision)
@@ -87,8 +74,6 @@ def build():
     dispatch = Dispatch(judgement, tables, random_bytes, door, evidence, clock, hardware.indicator.identify)
     ble = BleLink(dispatch, events, identity.lock_id, configuration.settings.advertise_ms)
     supervisor = Supervisor(watchdog, events, machine.reset, ticks_ms)
-    dispatch.parts.update(about=about, identity=identity, configuration=configuration, scenario=scenario)
-    dispatch.parts.update(judgement=judgement, events=events, starts=starts, hardware=hardware, supervisor=supervisor)
     is_busy = dispatch.is_busy
     supervisor.add("door", door.run, RESTART, DOOR_VOTE_MS)
     # it may have to be restarted for ever, each 30 s: a dead radio leaves the lock to Wi-Fi
@@ -99,36 +84,14 @@ def build():
     supervisor.add("scenario", scenario.run, RESTART, VOTE_MS)
     supervisor.add("keys", lambda _vote: tables.run(), RESTART)
     supervisor.add("indicator", hardware.indicator.run, RESTART)
-
-    def load_update():
-        from vitrine.update_parts import make_update
-
-        return make_update(SPACE, dispatch, ble, board.NAME)
-
-    dispatch.updates = Updates(blob("slots"), load_update)
-    supervisor.add("update", dispatch.updates.run, RESTART)
-    if hardware.room:
-        from vitrine.app.local_rules import LocalRules
-
-        rules = LocalRules(hardware.room, configuration, events, door, clock)
-        events.add_sink(rules.note)
-        supervisor.add("room", rules.run, RESTART)
+    parts = {"identity": identity, "configuration": configuration, "scenario": scenario, "judgement": judgement}
+    parts.update(events=events, starts=starts, hardware=hardware, supervisor=supervisor)
+    add_doctor(dispatch, SPACE, **parts)
+    add_updates(supervisor, blob, SPACE, dispatch, ble)
+    add_room(supervisor, hardware.room, configuration, events, door, clock)
     add_broker(supervisor, blob, identity, events, dispatch, scenario, timekeeper.hint)
     add_network(supervisor, blob, identity, events, dispatch, board.SERVE_ON)
-
-    def load_programs():
-        from vitrine.field_parts import make_programs
-
-        return make_programs(SPACE, identity, events, dispatch, supervisor.excuse, watchdog.feed, door.check_strike)
-
-    def wipe():
-        from vitrine.drivers.wipe import begin
-
-        begin(SPACE)
-        machine.reset()
-
-    console = Console(dispatch, identity.lock_id, load_programs, wipe if identity.trouble else None)
-    supervisor.add("console", console.run, RESTART)
+    add_console(supervisor, SPACE, identity, events, dispatch, watchdog, door)
     return supervisor
 
 

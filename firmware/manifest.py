@@ -122,6 +122,7 @@ package(
         "drivers/watchdog.py",
         "drivers/wipe.py",
         "field_parts.py",
+        "later_parts.py",
         "links/__init__.py",
         "links/ble.py",
         "links/ble_connections.py",
