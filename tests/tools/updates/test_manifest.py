@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrine_tools import bundle, cbor, cose, keys, tokens
+from vitrine_tools.errors import ToolError
+from vitrine_tools.field import boards
 from vitrine_tools.updates import component as components
 from vitrine_tools.updates import manifest as manifests
 from vitrine_tools.updates.component import Component, ComponentError, Kind
@@ -176,7 +178,7 @@ def test_a_bundle_says_its_own_sequence_and_version():
 
 def test_boards_have_classes_of_their_own():
     ids = {manifests.class_id(board) for board in ("VITRINE_ESP32", "VITRINE_ESP32S3", "VITRINE_ESP32C3")}
-    assert len(ids) == 3 and manifests.class_id(BOARD) == manifests.class_id(BOARD, manifests.vendor_id())
+    assert len(ids) == 3 and manifests.class_id(BOARD) == boards.load(BOARD).class_id
     assert manifests.class_id(BOARD, manifests.vendor_id("other.example")) not in ids
 
 
@@ -197,34 +199,52 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_images_are_checked():
-    for good in (esp_image(), esp_image(has_digest=False), esp_image(chip=9), esp_image((256 + 16 + 7, 1, 0))):
-        assert components.image(good).kind is Kind.IMAGE
-    assert components.image(esp_image(chip=5)).chip == "ESP32-C3"
-    assert components.image(esp_image() + bytes(4096)).chip == "ESP32", "a signature may follow"
+    for good in (esp_image(), esp_image(chip=9), esp_image((256 + 16 + 7, 1, 0))):
+        component = components.image(good)
+        assert component.kind is Kind.IMAGE and component.data == components.image(good + b"\xff" * 100).data == good
+    assert components.image(esp_image(chip=5)).processor == "ESP32-C3"
     good = esp_image()
     for at in range(24, len(good)):
         bad = bytearray(good)
         bad[at] ^= 0x10
-        with pytest.raises(ComponentError):
+        with pytest.raises(ToolError):
             components.image(bytes(bad))
     for bad, what in (
         (b"", "0xe9"),
-        (b"\xe9", "0xe9"),
         (esp_image(app=False), "not an application image"),
-        (esp_image(chip=77), "chip that is not known"),
+        (esp_image(chip=77), "no lock board has"),
         (good[:100], "cut short"),
-        (good[:30], "cut short"),
-        (good[:1] + b"\x00" + good[2:], "0 segments"),
-        (good[:1] + b"\x11" + good[2:], "17 segments"),
+        (good + b"more", "more behind the image"),
     ):
-        with pytest.raises(ComponentError, match=what):
+        with pytest.raises(ToolError, match=what):
             components.image(bad)
+
+
+def test_a_component_is_for_a_processor():
+    for board, component in (
+        ("VITRINE_ESP32", application()),
+        ("VITRINE_ESP32", components.image(esp_image())),
+        ("VITRINE_ESP32C3", components.image(esp_image(chip=5))),
+        ("unix", application()),
+        ("unix", components.image(esp_image())),
+    ):
+        components.check_board(component, board)
+    native = Component(Kind.APPLICATION, b"", processor="xtensawin")
+    components.check_board(native, "VITRINE_ESP32S3")
+    for board, component, what in (
+        ("VITRINE_ESP32C3", native, "it is for xtensawin"),
+        ("unix", native, "another processor"),
+        ("VITRINE_ESP32", components.image(esp_image(chip=9)), "it is for ESP32-S3"),
+        ("VITRINE_ESP99", native, "no board VITRINE_ESP99"),
+    ):
+        with pytest.raises(ToolError, match=what):
+            components.check_board(component, board)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_rubbish_is_no_image(data):
-    with pytest.raises(ComponentError):
+    with pytest.raises(ToolError):
         components.image(b"\xe9" + data)
 
 

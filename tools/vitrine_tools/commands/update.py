@@ -63,7 +63,9 @@ def manifest(
     aud: Annotated[
         list[str] | None, typer.Option(help="only for this lock or group:NAME; may be repeated (default: all)")
     ] = None,
-    vendor: Annotated[str | None, typer.Option(help="the vendor's DNS name, if it is not Vitrine's")] = None,
+    vendor: Annotated[
+        str | None, typer.Option(help="DNS name of who makes the board, if that is not Vitrine; it is not checked then")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="overwrite an existing file")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,6 +83,8 @@ def manifest(
     wanted = components.Kind.APPLICATION if bundle else components.Kind.IMAGE
     if component.kind is not wanted:
         raise ToolError(f"{file} is an {component.kind.name.lower()}: give it as --{_option(component.kind)}")
+    if vendor is None:
+        components.check_board(component, board)
     signed = manifests.sign(
         manifests.of_component(
             component,
@@ -89,7 +93,7 @@ def manifest(
             version=version,
             preconditions=_preconditions(precondition or []),
             audiences=tuple(aud or ()),
-            vendor=manifests.vendor_id(vendor) if vendor else None,
+            vendor=manifests.vendor_id(vendor) if vendor else manifests.VENDOR_ID,
         ),
         issuer,
     )

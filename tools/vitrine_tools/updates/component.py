@@ -1,7 +1,6 @@
 """What an update changes: an application bundle or an image for the chip, as its blocks (SPEC.md section 20.1)."""
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -10,27 +9,11 @@ from typing import Final
 
 from .. import bundle, keys
 from ..errors import ToolError
+from ..field import boards, flash_image
 
 BLOCK: Final = 4096
 DIGEST: Final = 16  # bytes of each block's SHA-256 in the table
 MAX_IMAGE: Final = 8 * 1024 * 1024  # more than any board's slot; the lock knows its own
-
-# ESP-IDF: esp_image_format.h and esp_app_desc.h
-_HEAD: Final = struct.Struct("<BBBBI4xH9xB")
-_SEGMENT: Final = struct.Struct("<II")
-_MAGIC: Final = 0xE9
-_CHECKSUM: Final = 0xEF
-_MAX_SEGMENTS: Final = 16
-_APP_MAGIC: Final = 0xABCD5432
-_CHIPS: Final = {
-    0: "ESP32",
-    2: "ESP32-S2",
-    5: "ESP32-C3",
-    9: "ESP32-S3",
-    12: "ESP32-C2",
-    13: "ESP32-C6",
-    16: "ESP32-H2",
-}
 
 
 class ComponentError(ToolError):
@@ -46,13 +29,16 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Component:
-    """One component. `sequence` and `version` are None where the file does not say; `chip` only of an image."""
+    """One component. `sequence` and `version` are None where the file does not say.
+
+    processor: what it runs on: of a bundle as mpy-cross calls it, or "any"; of an image the chip's name.
+    """
 
     kind: Kind
     data: bytes
     sequence: int | None = None
     version: str | None = None
-    chip: str | None = None
+    processor: str = "any"
 
     @cached_property
     def digest(self) -> bytes:
@@ -74,43 +60,30 @@ class Component:
 def application(data: bytes) -> Component:
     """Return the component of a bundle; ToolError if it is none."""
     read = bundle.read(data)
-    return Component(Kind.APPLICATION, data, read.sequence, read.version)
+    return Component(Kind.APPLICATION, data, read.sequence, read.version, read.architecture)
 
 
 def image(data: bytes) -> Component:
-    """Return the component of an application image for an ESP32; ComponentError says what is wrong with it.
+    """Return the component of an application image for an ESP32; ToolError says what is wrong with it.
 
-    Its checksum and, if it has one, its digest are checked: what a bootloader would refuse is not sent to a lock.
+    What a bootloader would refuse is not sent to a lock. What only fills up the file is left out.
     """
-    if len(data) > MAX_IMAGE:
-        raise ComponentError(f"the image has {len(data):,} bytes: no slot takes more than {MAX_IMAGE:,}")
-    if len(data) < _HEAD.size or data[0] != _MAGIC:
-        raise ComponentError("not an image for an ESP32: it does not begin with 0xe9")
-    _, segments, _, _, _, chip, has_digest = _HEAD.unpack_from(data)
-    if not 1 <= segments <= _MAX_SEGMENTS:
-        raise ComponentError(f"not an image for an ESP32: it would have {segments} segments")
-    if chip not in _CHIPS:
-        raise ComponentError(f"an image for a chip that is not known here: number {chip}")
-    at, checksum = _HEAD.size, _CHECKSUM
-    for _ in range(segments):
-        if at + _SEGMENT.size > len(data):
-            raise ComponentError("the image is cut short")
-        _, size = _SEGMENT.unpack_from(data, at)
-        at += _SEGMENT.size
-        if at + size > len(data):
-            raise ComponentError("the image is cut short")
-        for byte in data[at : at + size]:
-            checksum ^= byte
-        at += size
-    at += 16 - at % 16  # so padded that the checksum is the last byte of sixteen
-    if at > len(data) or data[at - 1] != checksum:
-        raise ComponentError("the image is damaged: its checksum is wrong")
-    if has_digest and hashlib.sha256(data[:at]).digest() != data[at : at + 32]:
-        raise ComponentError("the image is damaged: its digest is wrong")
-    first = _HEAD.size + _SEGMENT.size
-    if len(data) < first + 256 or int.from_bytes(data[first : first + 4], "little") != _APP_MAGIC:
-        raise ComponentError("not an application image: a bootloader or something else, and no update can bring that")
-    return Component(Kind.IMAGE, data, chip=_CHIPS[chip])
+    read = flash_image.parse(data)
+    if not read.is_application:
+        raise ComponentError("not an application image: a bootloader, and no update can bring that")
+    return Component(Kind.IMAGE, read.data, processor=read.chip.title)
+
+
+def check_board(component: Component, name: str) -> None:
+    """ComponentError if there is no such board, or another processor on it than the component is for."""
+    if name == boards.EMULATED:
+        # its images look like an ESP32's
+        fits = component.kind is Kind.IMAGE or component.processor in ("any", "x64")
+    else:
+        chip = boards.load(name).chip
+        fits = component.processor in ("any", chip.architecture, chip.title)
+    if not fits:
+        raise ComponentError(f"it is for {component.processor}, and {name} has another processor")
 
 
 def read(path: Path) -> Component:

@@ -11,13 +11,13 @@ from typing import Any, Final
 from .. import cbor, cose, keys, names
 from ..bundle import SIZE_MAX as MAX_APPLICATION
 from ..errors import ToolError
+from ..field.boards import VENDOR_ID
 from .component import BLOCK, DIGEST, MAX_IMAGE, Component, Kind
 
 MAX_MANIFEST: Final = 512
 CONTENT_TYPE: Final = "vitrine/manifest"
 FORMAT: Final = 1
 MAX_SEQUENCE: Final = 2**32 - 1
-VENDOR_DOMAIN: Final = "vitrine.example"
 _HEADER_CONTENT_TYPE = 3
 _FORMAT, _SEQUENCE, _VENDOR, _CLASS, _COMPONENT, _SIZE, _DIGEST, _TABLE, _VERSION, _PRECONDITIONS, _AUD = range(1, 12)
 _REQUIRED = set(range(_FORMAT, _VERSION + 1))
@@ -29,14 +29,14 @@ class ManifestError(ToolError):
     """Not a manifest of SPEC.md section 20.1, or one that no lock would take."""
 
 
-def vendor_id(domain: str = VENDOR_DOMAIN) -> bytes:
+def vendor_id(domain: str = "vitrine.example") -> bytes:
     """Return the 16 bytes that name a vendor (RFC 9124 section 3.3)."""
     return uuid.uuid5(uuid.NAMESPACE_DNS, domain).bytes
 
 
-def class_id(board: str, vendor: bytes | None = None) -> bytes:
+def class_id(board: str, vendor: bytes = VENDOR_ID) -> bytes:
     """Return the 16 bytes that name a vendor's board, e.g. VITRINE_ESP32S3 (RFC 9124 section 3.4)."""
-    return uuid.uuid5(uuid.UUID(bytes=vendor or vendor_id()), board).bytes
+    return uuid.uuid5(uuid.UUID(bytes=vendor), board).bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ def of_component(
     version: str | None = None,
     preconditions: Preconditions | None = None,
     audiences: tuple[str, ...] = (),
-    vendor: bytes | None = None,
+    vendor: bytes = VENDOR_ID,
 ) -> Manifest:
     """Return the manifest of `component` for a board.
 
@@ -141,7 +141,6 @@ def of_component(
             raise ManifestError(f"an image does not say its {name}: give --{name}")
         if own is not None and given not in (None, own):
             raise ManifestError(f"the bundle's {name} is {own}: a manifest cannot give it another one")
-    vendor = vendor or vendor_id()
     manifest = Manifest(
         sequence=component.sequence if sequence is None else sequence,  # type: ignore[arg-type]
         vendor=vendor,
