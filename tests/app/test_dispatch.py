@@ -481,3 +481,59 @@ def test_an_unprovisioned_lock_hears_no_command():
     lab = Lab(is_provisioned=False)
     assert lab.ask(lab.channel(), COMMAND, b"envelope") == (REFUSED, {1: reasons.NOT_PROVISIONED})
     assert not lab.commands.envelopes
+
+
+UPDATE = 9
+
+
+def test_an_update_needs_no_session_and_its_form_is_checked_first():
+    lab = Lab()
+    channel = lab.channel(link=2)
+    for body in ({}, {1: b""}, {1: b"m", 4: True}, {2: 0, 3: b"p"}, {2: 1 << 40, 3: bytes(500)}):
+        assert lab.ask(channel, UPDATE, body) == (OK, {1: 0, 3: 7})
+        assert lab.updates.bodies[-1] == (body, 2, 1)
+    count = len(lab.updates.bodies)
+    for body in (
+        None,
+        7,
+        [],
+        {1: "m"},
+        {1: None},
+        {1: b"m", 4: False},
+        {1: b"m", 4: 1},
+        {1: b"m", 2: 0},
+        {4: True},
+        {2: 0},
+        {3: b"p"},
+        {2: -1, 3: b"p"},
+        {2: True, 3: b"p"},
+        {2: 0, 3: b""},
+        {2: 0, 3: "p"},
+        {2: 0, 3: b"p", 4: True},
+        {0: 0},
+        {"1": b"m"},
+        {1: b"m", "a": 1},
+    ):
+        assert lab.ask(lab.channel(), UPDATE, body) == (MALFORMED, None), body
+    assert len(lab.updates.bodies) == count
+    assert cbor.decode(lab.channel().handle(cbor.encode([UPDATE, 1, {2: 0, 3: bytes(1025)}])), 512)[1] == MALFORMED
+    assert lab.verifications == 0
+
+
+def test_refused_manifests_cost_their_connection():
+    lab = Lab()
+    lab.updates.outcome = (REFUSED, {})
+    channel = lab.channel(b"peer")
+    for _ in range(4):
+        assert not channel.is_exhausted
+        assert lab.ask(channel, UPDATE, {1: b"m"}) == (REFUSED, {})
+    assert channel.is_exhausted
+
+
+def test_a_lock_without_updates_knows_no_such_request():
+    lab = Lab()
+    lab.dispatch.updates = None
+    assert lab.ask(lab.channel(), UPDATE, {}) == (MALFORMED, None)
+    bare = Lab(is_provisioned=False)
+    assert bare.ask(bare.channel(), UPDATE, {}) == (REFUSED, {1: reasons.NOT_PROVISIONED})
+    assert bare.updates.bodies == []
