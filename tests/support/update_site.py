@@ -1,13 +1,10 @@
 """Locks that run the whole firmware and take updates, reached over each link; and a shop of them at a broker."""
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from support.broker_lock import BrokerLock
 from support.http_client import free_port, network_blob
-from support.store import LOCK_ID
 from support.update_lab import PUBLISHER, UpdateStore
 from vitrine_tools.errors import LinkError
 from vitrine_tools.provisioning import Issuer, Provision
@@ -82,14 +79,3 @@ class _CutLink(Link):
         if not self._left:
             raise LinkError("cut")
         return answer
-
-
-async def until(what, limit_s: float = 60) -> None:
-    """Wait until `what()` is true."""
-    end_s = time.monotonic() + limit_s
-    while not what():
-        assert time.monotonic() < end_s, "it did not come to that"
-        await asyncio.sleep(0.05)
-
-
-__all__ = ["LOCK_ID", "Cut", "Path", "UpdateBrokerLock", "over_network", "running", "until"]

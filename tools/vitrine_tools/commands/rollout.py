@@ -78,9 +78,8 @@ def start(
     text, content, signed, component = _load(plan)
     _check_site(site, content)
     path = state or plan.with_name(f"{plan.name}.rollout")
-    book = Book.create(
-        path, text, plan.resolve().parent, signed.data, _assigned(content, signed), time.time()
-    )  # fmt: skip
+    rings = _assigned(content, signed)
+    book = Book.create(path, text, plan.resolve().parent, signed.data, rings, time.time())
     output.print_line(f"rollout of {signed.manifest.version} to {len(content.fleet)} locks: {path}")
     _run(site, book, content, signed, component)
 
