@@ -7,20 +7,23 @@ a wire that nobody listens to.
 """
 
 import asyncio
+import contextlib
 import os
 import pty
 import signal
 import termios
-import time
 import tty
 from collections.abc import Callable
 from pathlib import Path
 
 _CTRL_C = 3
-_STALL_S = 0.2  # a reader that takes nothing for so long is gone
+_STALL_S = 1.0  # a reader that takes nothing for so long is gone
 _PIECE = 4096
-# Two signals before the first is heard end the interpreter below, which on the chip they do not.
-_SIGNAL_GAP_S = 0.25
+# The interpreter below raises wherever the signal finds it, even within its memory management, which is broken then.
+# So it is sent when the process waits, and nothing that it writes is taken until it does; or else, when it has computed
+# for so long.
+_LOOK_S = 0.003
+_LOOKS_MAX = 40
 
 
 class ConsolePort:
@@ -38,7 +41,7 @@ class ConsolePort:
         self._stalled: asyncio.TimerHandle | None = None
         self._is_gone = False
         self._interrupt = -1
-        self._signalled_s = 0.0
+        self._aiming: asyncio.TimerHandle | None = None
         self._pid: Callable[[], int] = int
         self._chip, self.device = pty.openpty()
         self._wire, self._terminal = pty.openpty()
@@ -65,6 +68,8 @@ class ConsolePort:
     def close(self) -> None:
         """End it; the link goes, unless it is another's by now."""
         self._settle()
+        if self._aiming is not None:
+            self._aiming.cancel()
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._chip)
         loop.remove_reader(self._wire)
@@ -86,27 +91,41 @@ class ConsolePort:
         self._interrupt = character
 
     def interrupt(self) -> None:
-        """Interrupt the program, as its own character does."""
-        now_s = time.monotonic()
-        if self._pid() and now_s - self._signalled_s > _SIGNAL_GAP_S:
-            self._signalled_s = now_s
+        """Interrupt the program, as its own character does, at once: it waits for this."""
+        if self._pid():
             os.kill(self._pid(), signal.SIGINT)
 
     def _from_wire(self) -> None:
         """Bytes of the technician."""
-        data = _read(self._wire)
-        while data:
-            at = data.find(self._interrupt) if self._interrupt >= 0 else -1
-            part = data if at < 0 else data[:at]
-            try:
-                os.write(self._chip, part)
-            except BlockingIOError:
-                pass  # nobody reads at the chip: its buffer overflows
-            if at < 0:
-                break
-            self.interrupt()
-            data = data[at + 1 :]
+        self._pass_on(_read(self._wire))
+
+    def _pass_on(self, data: bytes) -> None:
+        at = data.find(self._interrupt) if self._interrupt >= 0 else -1
+        part = data if at < 0 else data[:at]
+        with contextlib.suppress(BlockingIOError):  # nobody reads at the chip: its buffer overflows
+            os.write(self._chip, part)
+        if at >= 0:
+            self._settle()
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._wire)
+            loop.remove_reader(self._chip)
+            self._aim(self._pid(), data[at + 1 :], 0, False)
         self._nudge()
+
+    def _aim(self, pid: int, rest: bytes, looks: int, was_waiting: bool) -> None:
+        """Interrupt the process when it waits, and go on with the `rest` of what was sent."""
+        is_over = self._interrupt < 0 or self._pid() != pid  # the program, or the process
+        is_waiting = _is_waiting(pid)
+        loop = asyncio.get_running_loop()
+        if not is_over and looks < _LOOKS_MAX and not (is_waiting and was_waiting):
+            self._aiming = loop.call_later(_LOOK_S, self._aim, pid, rest, looks + 1, is_waiting)
+            return
+        self._aiming = None
+        if not is_over:
+            self.interrupt()
+        loop.add_reader(self._chip, self._from_chip)
+        loop.add_reader(self._wire, self._from_wire)
+        self._pass_on(rest)
 
     def _from_chip(self) -> None:
         """Bytes of the firmware."""
@@ -157,3 +176,11 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, _PIECE)
     except BlockingIOError:
         return b""
+
+
+def _is_waiting(pid: int) -> bool:
+    """Whether the process's first thread waits for something."""
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    except OSError:
+        return False
