@@ -47,12 +47,12 @@ class FakeConsole:
             if self._flood and len(out) < 4096:
                 out += self._flood
             ready, writable, _ = select.select([self._wire, self._stop], [self._wire] if out else [], [])
-            if self._stop in ready:
-                return
             if self._wire in ready:
                 data = os.read(self._wire, 4096)
                 self.heard += data
                 out += self._on_bytes(data)
+            elif self._stop in ready:
+                return
             if writable and out:
                 try:
                     out = out[os.write(self._wire, out) :]
