@@ -15,6 +15,7 @@ from .errors import ToolError
 
 MAGIC: Final = b"vtb1"
 SIZE_MAX: Final = 192 * 1024
+SMALL_SIZE_MAX: Final = 150 * 1024  # of which two fit a flash of 4 MiB, with the tables of three issuers' keys
 FILES_MAX: Final = 256
 FILE_MAX: Final = 65_535
 MAIN: Final = "main.mpy"
