@@ -49,6 +49,7 @@ DEVICE = (
             "timekeeper",
             "update",
             "update_cuts",
+            "updates",
         )
     ),
 )

@@ -38,7 +38,7 @@ def add_updates(supervisor, blob, space, dispatch, ble) -> None:
 
         return make_update(space, dispatch, ble, board.NAME)
 
-    dispatch.updates = Updates(blob("slots"), load)
+    dispatch.updates = Updates(blob("slots"), load, dispatch.evidence.record)
     supervisor.add("update", dispatch.updates.run, RESTART)
 
 

@@ -174,7 +174,7 @@ class Lab:
             self._identify,
         )
         self.updates = FakeUpdate()
-        self.dispatch.updates = Updates(Memory(b""), lambda: self.updates)
+        self.dispatch.updates = Updates(Memory(b""), lambda: self.updates, self.events.record)
 
     def channel(self, peer=b"", link=1):
         return self.dispatch.channel(link, peer)

@@ -8,6 +8,9 @@ import os
 
 from micropython import const
 
+from vitrine.audit.record import DETAIL, FAULT
+from vitrine.version import SEQUENCE
+
 from .dispatch import Malformed
 
 _TYPE_CHECKING = const(0)
@@ -15,17 +18,22 @@ if _TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_TRIAL_AT = const(2)  # in the blob `slots` (SPEC.md 20.6): whether something is on trial
+_SIZE = const(132)  # of the blob `slots` (SPEC.md 20.6), and what is where in it
+_ACTIVE_AT = const(1)
+_TRIAL_AT = const(2)
+_ROW = const(40)
+_SEQUENCE_AT = const(-28)  # and a row for each number of a slot
 _STAGE = const("/slot-stage")
 _PIECE_MAX = const(1024)
 
 
 class Updates:
-    """Updates(store, load): store: the blob `slots`. load() makes the app.update.Update."""
+    """Updates(store, load, record): store: the blob `slots`. load() makes the app.update.Update. record: of events."""
 
-    def __init__(self, store, load: "Callable[[], Any]") -> None:
+    def __init__(self, store, load: "Callable[[], Any]", record: "Callable[[int, Any], None]") -> None:
         self._store = store
         self._load = load
+        self._record = record
         self._update: "Any" = None
         self._wake = asyncio.Event()
 
@@ -49,8 +57,14 @@ class Updates:
 
     def _is_pending(self) -> bool:
         data = self._store.load() or b""
-        if len(data) > _TRIAL_AT and data[_TRIAL_AT]:
-            return True
+        if len(data) == _SIZE:
+            active = data[_ACTIVE_AT]
+            at = _SEQUENCE_AT + _ROW * active
+            if active and int.from_bytes(data[at : at + 4], "big") > SEQUENCE:
+                # damaged, or gone with the file system: what the image has runs in its place
+                self._record(FAULT, {DETAIL: "slots:lost"})
+            if data[_TRIAL_AT]:
+                return True
         try:
             os.stat(_STAGE)
         except OSError:
