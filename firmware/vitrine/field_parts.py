@@ -32,8 +32,10 @@ class Chip:
 
     def reset(self) -> None:
         """Start again; the end of service is on record."""
-        self._ended()
-        machine.reset()
+        try:
+            self._ended()
+        finally:  # a Ctrl-C that comes now must not leave a lock that knows nothing of its new record
+            machine.reset()
 
     def blob(self, name: str) -> Blob:
         """The blob of this name."""

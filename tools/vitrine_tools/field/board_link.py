@@ -29,7 +29,9 @@ _POLL_S: Final = 0.002
 _ANSWER_MAX: Final = 16 * 1024
 _CLOSED: Final = b": service is closed"
 _DAMAGED: Final = b"(damaged)"
-DONE: Final = "print('done')"
+# The next one at the wire begins with Ctrl-C: it must not come between the two.
+RESTART: Final = "try:\n    print('done')\nfinally:\n    lock.restart()"
+_RESTART_S: Final = 0.5
 _DONE: Final = b"done\r\n"
 _NAME: Final = re.compile("[a-z0-9-]{1,32}")
 
@@ -187,7 +189,7 @@ class BoardLink:
     def run_last(self, program: str, silence_s: float = ANSWER_S) -> bool:
         """Run a program that ends in the board's reset, of which nothing is heard: not by the port, nor by who waits.
 
-        Return whether it has printed DONE; False: it has said nothing in `silence_s`, of a failure neither.
+        Return whether it has come to RESTART; False: it has said nothing in `silence_s`, of a failure neither.
         """
         program = f"# {secrets.token_hex(16)}\n{program}"
         with self._quietly("does not answer: was the cable pulled?"):
@@ -195,6 +197,7 @@ class BoardLink:
             self._transport.exec_raw_no_follow(program)
             said = self._transport.read_until(1, b"\x04", timeout_overall=silence_s)
             if _DONE in said or not said.endswith(b"\x04"):
+                time.sleep(_RESTART_S)
                 return _DONE in said
             trouble = self._transport.read_until(1, b"\x04").decode("utf-8", "replace")
         raise BoardError(_explain(trouble.rstrip("\x04")))

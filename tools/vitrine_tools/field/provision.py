@@ -16,7 +16,7 @@ from ..audit.sealed import MAX_NUMBER, Keys
 from ..collector import escrow
 from ..errors import ToolError
 from .authority import Authority
-from .board_link import DONE, BoardError, BoardLink
+from .board_link import RESTART, BoardError, BoardLink
 from .lock_state import LockState
 from .report import Report
 from .site import Plan
@@ -153,14 +153,14 @@ class Provisioner:
             if not state.time[1]:
                 link.call("set_time", *_now())
             if self._changed:
-                link.run_last(f"{DONE}\nlock.restart()")
+                link.run_last(RESTART)
             self._report.skip(1)
             return
         self._send(link, "provision", self._plan.record(now_s))
         self._changed.append("record")
         self._report.step("commit")
         unix_ms, error_ms = _now()
-        is_done = link.run_last(f"lock.finish({unix_ms}, {error_ms})\n{DONE}\nlock.restart()")
+        is_done = link.run_last(f"lock.finish({unix_ms}, {error_ms})\n{RESTART}")
         if state.lock and not is_done:  # of a new lock its name will tell
             raise BoardError("the lock did not say that it has its new record: run the same command again")
 
