@@ -1,5 +1,7 @@
 """Pins, pulses, timers, watchdog and clocks: they belong to the hardware, and go on when the firmware does not."""
 
+import time
+
 import pytest
 
 from support.board import board, run
@@ -53,6 +55,24 @@ async def test_a_train_ends_in_the_middle_of_a_hang(tmp_path):
         assert 299 <= on_ms < 400
     finally:
         await lock.close()
+
+
+async def test_a_train_is_over_when_its_pin_is_low_even_where_the_hardware_is_late(tmp_path):
+    source = (
+        PULSE
+        + """
+board.trace({"begun": 1})
+channel.write_pulses([31250], [1])
+while not channel.wait_done():
+    pass
+board.trace({"level": Pin(board.STRIKE).value()})
+"""
+        + STAY
+    )
+    async with board(tmp_path, source, virtual=False) as lock:
+        await lock.wait_event(lambda event: "begun" in event)
+        time.sleep(0.3)  # three trains long the hardware does nothing
+        assert (await lock.wait_event(lambda event: "level" in event))["level"] == 0
 
 
 async def lock_is_off_again(lock):

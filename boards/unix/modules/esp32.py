@@ -390,7 +390,13 @@ class RMT:
 
     def active(self, *value):
         if not value:
-            return self._pin >= 0 and clock.now_us() < self._busy_until_us
+            if self._pin < 0 or not self._busy_until_us:
+                return False
+            # a train that should be over: in real time the hardware may be behind, and the pin with it
+            if clock.now_us() < self._busy_until_us or link.request("rmt_active", {"c": self._channel})["v"]:
+                return True
+            self._busy_until_us = 0
+            return False
         if value[0]:
             raise ValueError("activate by calling write_pulses()")
         self._busy_until_us = 0

@@ -45,6 +45,7 @@ class Hardware:
             "adc": lambda m: self._answer(m, {"mv": self.analog_mv.get(m["n"], 0)}),
             "rmt": lambda m: pins.open_rmt(m["c"], m["n"], m["idle"], m["carrier"]),
             "pulses": lambda m: pins.rmt(m["c"]).write(m["ps"], m["ticks"], m["levels"], m["loops"]),
+            "rmt_active": lambda m: self._answer(m, {"v": pins.rmt(m["c"]).is_sending}),
             "rmt_stop": lambda m: pins.rmt(m["c"]).stop(),
             "rmt_free": lambda m: pins.close_rmt(m["c"]),
             "timer": self._on_timer,
