@@ -114,7 +114,7 @@ crypto32: $(VENV)/.test ## crypto tests and instruction counts on a 32-bit Micro
 homeassistant-check: $(VENV)/.base ## our discovery messages by Home Assistant's own schemas (an environment of its own; skipped where it is not to be had)
 	@$(BIN)/python tools/checks/homeassistant_env.py
 
-powercut: $(VENV)/.test ## cut the power at every flash operation of the scripted lives of journal and ledger, and within each (25 minutes)
+powercut: $(VENV)/.test ## cut the power at every flash operation of the scripted lives of journal, ledger, updates and provisioning, and within each (40 minutes)
 	@$(BIN)/python tests/powercut/run.py --jobs $(WORKERS)
 
 release: $(VENV)/.release ## bundles, .mpy sets, SBOMs, sizes and sums of this version, reproducibly; KEY=issuer.pem signs them
