@@ -98,7 +98,6 @@ package(
         "door/monitor.py",
         "door/settings.py",
         "door/settings_table.py",
-        "door/states.py",
         "door/ticks.py",
         "drivers/__init__.py",
         "drivers/bundle.py",

@@ -2,13 +2,13 @@
 
 import asyncio
 
+from support import door_states as states
 from support import raises
 from support.virtual_time import VirtualTime
 from vitrine.access import decision, reasons
 from vitrine.app.controller import Controller
 from vitrine.app.event_log import EventLog
 from vitrine.app.starts import Starts
-from vitrine.door import states
 from vitrine.door.settings import Settings
 
 

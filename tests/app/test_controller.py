@@ -5,10 +5,11 @@ import asyncio
 from door_lab import Broken, FakeClock, Lab, Token, grant
 
 from support import choices, given, lists, raises, tuples
+from support import door_states as states
 from vitrine.access import decision, reasons
 from vitrine.app.controller import Controller, Unauthorised
 from vitrine.audit.record import class_of
-from vitrine.door import fsm, states
+from vitrine.door import fsm
 from vitrine.door.settings import Settings
 
 LOCK, UNLOCK, HOLD, TEST = 0, 1, 128, 131

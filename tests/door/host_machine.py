@@ -3,8 +3,8 @@
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from support import door_states as states
 from support.door_walk import ShorteningWalk
-from vitrine.door import states
 from vitrine.door.monitor import Monitor, Seen
 from vitrine.door.settings import Settings
 from vitrine.door.ticks import ticks_diff

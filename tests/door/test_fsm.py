@@ -1,8 +1,9 @@
 """The door machine against its own table, and against the promises that hold for any order of events."""
 
 from support import bools, choices, given, ints, lists, raises, tuples
+from support import door_states as states
 from support.door_walk import ShorteningWalk, Walk
-from vitrine.door import fsm, states
+from vitrine.door import fsm
 from vitrine.door.settings import Settings
 from vitrine.door.ticks import ticks_add, ticks_diff
 

@@ -1,7 +1,8 @@
 """The monitor: each alarm of SPEC.md 7.2 that it owns begins and is over exactly when it should."""
 
 from support import bools, choices, given, ints, lists, tuples
-from vitrine.door import fsm, monitor, states
+from support import door_states as states
+from vitrine.door import fsm, monitor
 from vitrine.door.monitor import Monitor, Seen, blocking_mask
 from vitrine.door.settings import Settings
 from vitrine.door.ticks import ticks_add, ticks_diff

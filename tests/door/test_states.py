@@ -1,6 +1,6 @@
 """The numbers are Matter's (DoorLock cluster 0x0101, revision 7)."""
 
-from vitrine.door import states
+from support import door_states as states
 
 
 def test_matter_numbers():

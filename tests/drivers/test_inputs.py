@@ -10,8 +10,8 @@ import micropython  # noqa: E402
 from fake_chip import Chip, Pin  # noqa: E402
 
 from support import choices, given, ints, lists, tuples  # noqa: E402
+from support import door_states as states  # noqa: E402
 from support.virtual_time import VirtualTime  # noqa: E402
-from vitrine.door import states  # noqa: E402
 from vitrine.door.settings import Settings  # noqa: E402
 from vitrine.drivers.inputs import Inputs  # noqa: E402
 

@@ -4,7 +4,8 @@ The model knows no modes: it knows when the coil was asked for and by whom, sinc
 and which alarms were raised. Each broken promise is an AssertionError with a name.
 """
 
-from vitrine.door import fsm, states
+from support import door_states as states
+from vitrine.door import fsm
 from vitrine.door.ticks import ticks_add, ticks_diff
 
 STRIKE_MAX_MS = 10_000  # of one ENERGISE

@@ -24,11 +24,11 @@ def firmware(tmp_path):
         "vitrine/crypto/hash.py": "import hashlib\nfrom micropython import const\n\nSIZE = const(32)\n",
         "vitrine/codec/cbor.py": "import vitrine.crypto.hash\nfrom ..crypto import hash\n",
         "vitrine/access/policy.py": "from vitrine.codec import cbor\nfrom .reasons import NAMES\n",
-        "vitrine/door/states.py": "OPEN = 0\n",
-        "vitrine/door/fsm.py": "from . import states\nfrom .states import OPEN\n",
+        "vitrine/door/ticks.py": "OPEN = 0\n",
+        "vitrine/door/fsm.py": "from . import ticks\nfrom .ticks import OPEN\n",
         "vitrine/app/lock.py": "import asyncio\nfrom vitrine.door import fsm\nfrom vitrine.access import policy\n",
         "vitrine/drivers/strike.py": (
-            "from machine import Pin\nfrom vitrine.door.states import OPEN\nfrom vitrine.door import states\n\n\n"
+            "from machine import Pin\nfrom vitrine.door.ticks import OPEN\nfrom vitrine.door import ticks\n\n\n"
             "def make(number, mode=Pin.OUT):\n    return Pin(number, mode)\n"
         ),
         "vitrine/drivers/clock.py": "if _TYPE_CHECKING:\n    from machine import RTC\n",
@@ -71,7 +71,7 @@ def test_a_clean_firmware(firmware):
         ),
         ("app/x.py", "from vitrine.links import ble\n", 1, "app may not import vitrine.links.ble"),
         ("drivers/x.py", "from vitrine.door import fsm\n", 1, "drivers may not import vitrine.door.fsm"),
-        ("drivers/x.py", "import vitrine.door.states_of\n", 1, "drivers may not import vitrine.door.states_of"),
+        ("drivers/x.py", "import vitrine.door.ticks_of\n", 1, "drivers may not import vitrine.door.ticks_of"),
         ("drivers/x.py", "from vitrine.access import token\n", 1, "drivers may not import vitrine.access.token"),
         ("links/x.py", "from vitrine.drivers import rng\n", 1, "links may not import vitrine.drivers.rng"),
         ("app/x.py", "import machine\n", 1, "app may not import machine"),

@@ -10,6 +10,7 @@ import gc
 import sys
 import time
 
+from support.door_states import SWITCH_CLOSED
 from support.ledger_flash import DAY, NOW_S, REVOKED, SPENT, digest, fresh, tend
 from vitrine.access import lockout, receipts, revocation
 from vitrine.access.freshness import Freshness
@@ -24,7 +25,6 @@ from vitrine.app.key_tables import KeyTables
 from vitrine.codec import cbor
 from vitrine.crypto import ed25519
 from vitrine.door.settings import Settings
-from vitrine.door.states import SWITCH_CLOSED
 
 ROUNDS = 200
 REVOKED_MOST, SPENT_MOST = 2000, 3700

@@ -21,11 +21,10 @@ LAYERS: dict[str, set[str]] = {
     "drivers": set(),
     "links": {"app", "codec"},
 }
-# drivers may know the door's numbers, its tick arithmetic and what a clock's mark means, nothing else of ours; the
+# drivers may know the door's tick arithmetic and what a clock's mark means, nothing else of ours; the
 # version is a name and a number
 SHARED = {
     ("app", "vitrine.version"),
-    ("drivers", "vitrine.door.states"),
     ("drivers", "vitrine.door.ticks"),
     ("drivers", "vitrine.access.trusted_time"),
 }

@@ -14,7 +14,7 @@ from micropython import const
 from vitrine.access import reasons
 from vitrine.access.decision import is_grant
 from vitrine.audit import record
-from vitrine.door import fsm, states
+from vitrine.door import fsm
 from vitrine.door.monitor import Monitor, Seen, blocking_mask
 from vitrine.door.ticks import ticks_add, ticks_diff
 
@@ -67,6 +67,35 @@ if _TYPE_CHECKING:
         def poll(self) -> None: ...
 
 
+# The numbers of door.fsm: operations and sources, modes, events, actions
+_LOCK = const(0)
+_UNLOCK = const(1)
+_HOLD = const(128)
+_TEST = const(131)
+_SOURCE_BUTTON = const(5)
+_SOURCE_SCHEDULE = const(6)
+_SOURCE_REMOTE = const(7)
+_LOCKED = const(0)
+_RELOCKING = const(5)
+_DOOR_OPENED = const(0)
+_DOOR_SHUT = const(1)
+_REX_PRESSED = const(2)
+_UNLOCK_GRANTED = const(3)
+_HOLD_GRANTED = const(4)
+_LOCK_GRANTED = const(5)
+_TIME_PASSED = const(6)
+_STRIKE_FAILED = const(7)
+_PASSAGE_BEGUN = const(9)
+_PASSAGE_ENDED = const(10)
+_LOCKED_DOWN = const(11)
+_TEST_GRANTED = const(13)
+_DOOR_FOUND_OPEN = const(12)
+_ENERGISE_STRIKE = const(0)
+_RELEASE_STRIKE = const(1)
+_REPORT_OPERATION = const(2)
+_REPORT_DOOR = const(3)
+_RAISE_ALARM = const(4)
+
 # run() looks at the inputs this often at least; they may ask for less
 _IDLE_MS = const(1000)
 
@@ -85,10 +114,10 @@ _FAULT_EVERY_MS = const(60_000)
 _PROPRIETARY_REMOTE = const(2)  # OperationSourceEnum: a command
 
 _EVENT_OF = {
-    states.LOCK: states.LOCK_GRANTED,
-    states.UNLOCK: states.UNLOCK_GRANTED,
-    states.HOLD: states.HOLD_GRANTED,
-    states.TEST: states.TEST_GRANTED,
+    _LOCK: _LOCK_GRANTED,
+    _UNLOCK: _UNLOCK_GRANTED,
+    _HOLD: _HOLD_GRANTED,
+    _TEST: _TEST_GRANTED,
 }
 
 
@@ -179,12 +208,12 @@ class Controller:
     def end_passage(self) -> None:
         """Let the strike go, unless somebody's time runs. Never raises."""
         self._is_passage = False
-        self._interrupt(states.PASSAGE_ENDED)
+        self._interrupt(_PASSAGE_ENDED)
 
     def lock_down(self) -> None:
         """Take the strike off, at once, and end passage. The exit button goes on working. Never raises."""
         self._is_passage = False
-        self._interrupt(states.LOCKED_DOWN)
+        self._interrupt(_LOCKED_DOWN)
 
     def operate(self, operation: int, decision: "Decision", link: int) -> bool:
         """Carry out LOCK, UNLOCK, HOLD or TEST on the grant `decision` that came over `link`; tell whether it was done.
@@ -204,10 +233,10 @@ class Controller:
             self._follow(False)
             self._before = self._state, self._opener
             if self._is_shadow():
-                self._report_operation(operation, states.SOURCE_REMOTE, decision, link, True)
+                self._report_operation(operation, _SOURCE_REMOTE, decision, link, True)
             else:
                 self._step(event, decision, link)
-            if event == states.LOCK_GRANTED:
+            if event == _LOCK_GRANTED:
                 self._before = self._state, self._opener  # who takes it back opens nothing
         except Exception as error:  # noqa: BLE001
             # whatever it is, it ends with the strike off, on record, and with a no
@@ -277,36 +306,36 @@ class Controller:
 
         In RELOCKING the strike is off: nothing else waits for its deadline.
         """
-        return self._state.mode == states.RELOCKING and self._inputs.is_door_moving
+        return self._state.mode == _RELOCKING and self._inputs.is_door_moving
 
     def _follow(self, with_sensors: bool = True) -> None:
         """Bring the state up to now: first what people did, then what time did to it."""
         self._inputs.poll()
         is_shadow = self._is_shadow()
         if is_shadow and self._state.is_energised:
-            self._try(states.LOCKED_DOWN)
+            self._try(_LOCKED_DOWN)
         # the button before the door, and both before the deadlines: who pressed it and opened at once, or opened while
         # the loop was busy, has not forced the door
         if self._inputs.rex_pressed != self._was_pressed:
             self._was_pressed = self._inputs.rex_pressed
-            if self._was_pressed and not self._look_on(states.UNLOCK, states.SOURCE_BUTTON):
+            if self._was_pressed and not self._look_on(_UNLOCK, _SOURCE_BUTTON):
                 # again and again while it is pressed, if the strike fails
-                self._was_pressed = self._try(states.REX_PRESSED)
+                self._was_pressed = self._try(_REX_PRESSED)
         # against the state, not against the last poll: whatever was lost in between, the two come to agree
         if self._inputs.door_closed != self._state.is_closed:
             if self._inputs.door_closed:
-                self._try(states.DOOR_SHUT)
+                self._try(_DOOR_SHUT)
             else:
                 # another lock may have let them in
-                self._try(states.DOOR_FOUND_OPEN if is_shadow else states.DOOR_OPENED)
+                self._try(_DOOR_FOUND_OPEN if is_shadow else _DOOR_OPENED)
         if self._is_passage != self._was_passage:
             self._was_passage = self._is_passage
-            self._look_on(states.UNLOCK if self._is_passage else states.LOCK, states.SOURCE_SCHEDULE)
+            self._look_on(_UNLOCK if self._is_passage else _LOCK, _SOURCE_SCHEDULE)
         if self._is_passage and self._state.passage_until_ms is None and not is_shadow:
             if not 0 < ticks_diff(self._retry_ms, self._ticks_ms()) <= _RETRY_MS:  # beyond it: days ago
-                self._try(states.PASSAGE_BEGUN)
+                self._try(_PASSAGE_BEGUN)
         if not self._is_late_exit():
-            self._try(states.TIME_PASSED)
+            self._try(_TIME_PASSED)
         if with_sensors:
             self._watch()
 
@@ -342,35 +371,35 @@ class Controller:
         now_ms = self._ticks_ms()
         state, actions = fsm.step(self._state, event, now_ms)
         for action in actions:
-            if action[0] == states.ENERGISE_STRIKE:
+            if action[0] == _ENERGISE_STRIKE:
                 # asked a second time, right before the coil: one skipped branch must not open a door
                 if self._is_shadow() or not self._may_energise(event, decision, ticks_add(now_ms, action[1])):
                     raise Unauthorised
                 self._strike.energise(action[1])
-            elif action[0] == states.RELEASE_STRIKE:
+            elif action[0] == _RELEASE_STRIKE:
                 self._strike.release()
         self._state = state
-        if decision is not None and event != states.LOCK_GRANTED:
+        if decision is not None and event != _LOCK_GRANTED:
             self._opener = decision
         for action in actions:
-            if action[0] == states.REPORT_OPERATION:
+            if action[0] == _REPORT_OPERATION:
                 self._report_operation(action[1], action[2], decision, link, False)
-            elif action[0] == states.REPORT_DOOR:
+            elif action[0] == _REPORT_DOOR:
                 self._record(record.DOOR_STATE_CHANGE, {record.SOURCE: action[2]})
-            elif action[0] == states.RAISE_ALARM:
+            elif action[0] == _RAISE_ALARM:
                 self._report_alarm(action[1], action[2])
-        if self._state.mode == states.LOCKED:
+        if self._state.mode == _LOCKED:
             self._opener = None
 
     def _may_energise(self, event: int, decision: "Decision | None", until_ms: int) -> bool:
         if decision is not None:
             return is_grant(decision)
-        if event in (states.PASSAGE_BEGUN, states.TIME_PASSED):
+        if event in (_PASSAGE_BEGUN, _TIME_PASSED):
             return self._is_passage
-        if event == states.PASSAGE_ENDED:
+        if event == _PASSAGE_ENDED:
             # for what is left of the time that somebody has
             return until_ms == self._state.strike_until_ms
-        return event == states.REX_PRESSED
+        return event == _REX_PRESSED
 
     def _interrupt(self, event: int) -> None:
         self._try(event)
@@ -401,15 +430,15 @@ class Controller:
         self, operation: int, source: int, decision: "Decision | None", link: int, is_shadow: bool
     ) -> None:
         fields: "dict[int, Any]" = {record.OPERATION: operation, record.SOURCE: source}
-        if operation == states.TEST:
+        if operation == _TEST:
             # whoever counts or films openings takes it for one: it is
-            fields[record.OPERATION] = states.UNLOCK
+            fields[record.OPERATION] = _UNLOCK
             fields[record.DETAIL] = "test"
         if decision is not None:
             fields[record.REASON] = reasons.GRANTED
             _describe(fields, decision, link)
             # in the same record: another would show in the number of events that every hello tells, and in the time
-            if decision.is_duress and operation != states.LOCK:
+            if decision.is_duress and operation != _LOCK:
                 fields[record.ALARM] = _FORCED_USER
             if decision.score:
                 fields[record.SCORE] = decision.score
@@ -459,7 +488,7 @@ class Controller:
         except Exception as error:  # noqa: BLE001
             # its output is low before anything in it can fail; the rest must not keep a fault from the record
             self._events.fault("strike", error)
-        self._state, _ = fsm.step(self._state, states.STRIKE_FAILED, self._ticks_ms())
+        self._state, _ = fsm.step(self._state, _STRIKE_FAILED, self._ticks_ms())
 
     def _fail(self, error: Exception) -> None:
         self._let_go()

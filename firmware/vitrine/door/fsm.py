@@ -50,7 +50,6 @@ Why so:
 
 from micropython import const
 
-from . import states
 from .ticks import ticks_add, ticks_diff
 
 _TYPE_CHECKING = const(0)
@@ -60,6 +59,70 @@ if _TYPE_CHECKING:
     Action = tuple[int, ...]
     Step = tuple["State", tuple[Action, ...]]
 
+# DlLockState (attribute LockState)
+_NOT_FULLY_LOCKED = const(0)
+_LOCK_LOCKED = const(1)
+_LOCK_UNLOCKED = const(2)
+
+# DoorStateEnum (attribute DoorState)
+_DOOR_OPEN = const(0)
+_DOOR_CLOSED = const(1)
+_DOOR_FORCED_OPEN = const(3)
+_DOOR_AJAR = const(5)
+
+# AlarmCodeEnum (event DoorLockAlarm): those of the door machine
+_ALARM_FORCED_OPEN = const(6)
+_ALARM_AJAR = const(7)
+
+# LockOperationTypeEnum (event LockOperation); HOLD is ours: unlock for the hold time (SPEC.md section 3)
+_LOCK = const(0)
+_UNLOCK = const(1)
+_HOLD = const(128)
+_TEST = const(131)  # also ours: the strike for half a second (section 18)
+
+# OperationSourceEnum
+_SOURCE_UNSPECIFIED = const(0)
+_SOURCE_MANUAL = const(1)
+_SOURCE_AUTO = const(4)
+_SOURCE_BUTTON = const(5)
+_SOURCE_SCHEDULE = const(6)
+_SOURCE_REMOTE = const(7)
+
+# Modes of the machine. Closed: LOCKED, UNLOCKED, RELOCKING. Open: OPEN, AJAR, FORCED.
+_LOCKED = const(0)  # closed, strike off, bolt settled
+_UNLOCKED = const(1)  # closed, strike energised, waiting for the door to open
+_OPEN = const(2)  # opened after a grant, an exit request or in passage, or found open at power-up
+_AJAR = const(3)  # held open beyond ajar_ms
+_FORCED = const(4)  # opened while LOCKED
+_RELOCKING = const(5)  # closed, strike off, settling in the frame before LOCKED may be said
+
+# by mode
+_LOCK_STATES = (_LOCK_LOCKED, _LOCK_UNLOCKED, _LOCK_UNLOCKED, _LOCK_UNLOCKED, _NOT_FULLY_LOCKED, _NOT_FULLY_LOCKED)
+_DOOR_STATES = (_DOOR_CLOSED, _DOOR_CLOSED, _DOOR_OPEN, _DOOR_AJAR, _DOOR_FORCED_OPEN, _DOOR_CLOSED)
+
+# Events the machine takes
+_DOOR_OPENED = const(0)
+_DOOR_SHUT = const(1)
+_REX_PRESSED = const(2)
+_UNLOCK_GRANTED = const(3)
+_HOLD_GRANTED = const(4)
+_LOCK_GRANTED = const(5)
+_TIME_PASSED = const(6)
+_STRIKE_FAILED = const(7)
+_POWERED_UP = const(8)  # the cause of the first state; not an event of step()
+_PASSAGE_BEGUN = const(9)
+_PASSAGE_ENDED = const(10)
+_LOCKED_DOWN = const(11)
+_TEST_GRANTED = const(13)
+_DOOR_FOUND_OPEN = const(12)  # opened while this lock only looks on (shadow): nobody's alarm
+
+# Actions the machine asks for: tuples that start with one of these
+_ENERGISE_STRIKE = const(0)  # (ENERGISE_STRIKE, on_ms): from now on, in place of what ran before
+_RELEASE_STRIKE = const(1)  # (RELEASE_STRIKE,)
+_REPORT_OPERATION = const(2)  # (REPORT_OPERATION, operation, source)
+_REPORT_DOOR = const(3)  # (REPORT_DOOR, DoorStateEnum, source)
+_RAISE_ALARM = const(4)  # (RAISE_ALARM, AlarmCodeEnum, step): 1 to 3 it has begun, or is worse; 0 it is over
+
 # Passage renews the strike's time of _PASSAGE_ON_MS (the strike's hard limit) when _RENEW_MS of it are left.
 _PASSAGE_ON_MS = const(10_000)
 _RENEW_MS = const(5_000)
@@ -67,14 +130,14 @@ _RENEW_MS = const(5_000)
 _AJAR_STEPS = const(3)
 _TEST_MS = const(500)
 
-_RELEASE = (states.RELEASE_STRIKE,)
-_PASSAGE_OVER = (states.REPORT_OPERATION, states.LOCK, states.SOURCE_SCHEDULE)
+_RELEASE = (_RELEASE_STRIKE,)
+_PASSAGE_OVER = (_REPORT_OPERATION, _LOCK, _SOURCE_SCHEDULE)
 
 
 class State:
     """What the door is now, why, and by when something must happen. Never changed: step() makes a new one.
 
-    mode: one of states.py. cause, source: the event and the OperationSourceEnum that led to this mode. next_ms: the
+    mode: one of those above. cause, source: the event and the OperationSourceEnum that led to this mode. next_ms: the
     mode's own deadline, or None. strike_until_ms: when a grant's or exit request's time ends, or None. is_hold: that
     time was granted as a hold, so it outlasts the opening of the door. passage_until_ms: when the strike's time of
     passage ends if nobody renews it, or None. alarm_step: 1 to 3 in AJAR, 1 in FORCED and in RELOCKING after
@@ -84,8 +147,8 @@ class State:
     def __init__(self, mode: int, settings: "Settings") -> None:
         self.mode = mode
         self.settings = settings
-        self.cause = states.POWERED_UP
-        self.source = states.SOURCE_UNSPECIFIED
+        self.cause = _POWERED_UP
+        self.source = _SOURCE_UNSPECIFIED
         self.next_ms: "int | None" = None
         self.strike_until_ms: "int | None" = None
         self.is_hold = False
@@ -95,16 +158,16 @@ class State:
     @property
     def lock_state(self) -> int:
         """Matter DlLockState."""
-        return states.LOCK_STATES[self.mode]
+        return _LOCK_STATES[self.mode]
 
     @property
     def door_state(self) -> int:
         """Matter DoorStateEnum."""
-        return states.DOOR_STATES[self.mode]
+        return _DOOR_STATES[self.mode]
 
     @property
     def is_closed(self) -> bool:
-        return self.door_state == states.DOOR_CLOSED
+        return self.door_state == _DOOR_CLOSED
 
     @property
     def is_energised(self) -> bool:
@@ -114,9 +177,9 @@ class State:
     @property
     def alarm(self) -> "int | None":
         """The AlarmCodeEnum that is active, or None."""
-        if self.mode == states.FORCED:
-            return states.ALARM_FORCED_OPEN
-        return states.ALARM_AJAR if self.mode == states.AJAR else None
+        if self.mode == _FORCED:
+            return _ALARM_FORCED_OPEN
+        return _ALARM_AJAR if self.mode == _AJAR else None
 
     @property
     def deadline_ms(self) -> "int | None":
@@ -146,9 +209,9 @@ class State:
         self.source = source
         self.next_ms = None
         self.alarm_step = 0
-        if mode == states.FORCED:
+        if mode == _FORCED:
             self.alarm_step = 1
-        elif mode in (states.RELOCKING, states.OPEN) and self.passage_until_ms is None:
+        elif mode in (_RELOCKING, _OPEN) and self.passage_until_ms is None:
             self.next_ms = ticks_add(now_ms, _mode_ms(mode, self.settings))
 
     def drop(self, cause: int, source: int, now_ms: int) -> None:
@@ -156,17 +219,17 @@ class State:
         was_passage = self.passage_until_ms is not None
         self.strike_until_ms = self.passage_until_ms = None
         self.is_hold = False
-        if self.mode == states.UNLOCKED:
-            self.become(states.RELOCKING, cause, source, now_ms)
+        if self.mode == _UNLOCKED:
+            self.become(_RELOCKING, cause, source, now_ms)
         elif was_passage:
             self.become(self.mode, cause, source, now_ms)
 
 
 def initial(settings: "Settings", door_closed: bool, now_ms: int) -> State:
     """Return the state at power-up: the strike is off; a closed door is LOCKED, an open one OPEN and nobody's alarm."""
-    state = State(states.LOCKED, settings)
+    state = State(_LOCKED, settings)
     if not door_closed:
-        state.become(states.OPEN, states.POWERED_UP, states.SOURCE_UNSPECIFIED, now_ms)
+        state.become(_OPEN, _POWERED_UP, _SOURCE_UNSPECIFIED, now_ms)
     return state
 
 
@@ -186,30 +249,30 @@ def step(state: State, event: int, now_ms: int) -> "Step":
     Raises ValueError for what is no event. TIME_PASSED before the deadline, or an event that is no news, changes
     nothing and returns the same state.
     """
-    if event == states.TIME_PASSED:
+    if event == _TIME_PASSED:
         return _time_passed(state, now_ms)
-    if event in (states.DOOR_OPENED, states.DOOR_FOUND_OPEN):
+    if event in (_DOOR_OPENED, _DOOR_FOUND_OPEN):
         return _door_opened(state, event, now_ms)
-    if event == states.DOOR_SHUT:
+    if event == _DOOR_SHUT:
         return _door_shut(state, now_ms)
-    if event == states.REX_PRESSED:
-        return _let_through(state, event, now_ms, states.UNLOCK, states.SOURCE_BUTTON)
-    if event == states.UNLOCK_GRANTED:
-        return _let_through(state, event, now_ms, states.UNLOCK, states.SOURCE_REMOTE)
-    if event == states.HOLD_GRANTED:
-        return _let_through(state, event, now_ms, states.HOLD, states.SOURCE_REMOTE)
-    if event == states.TEST_GRANTED:
-        return _let_through(state, event, now_ms, states.TEST, states.SOURCE_REMOTE)
-    if event == states.LOCK_GRANTED:
+    if event == _REX_PRESSED:
+        return _let_through(state, event, now_ms, _UNLOCK, _SOURCE_BUTTON)
+    if event == _UNLOCK_GRANTED:
+        return _let_through(state, event, now_ms, _UNLOCK, _SOURCE_REMOTE)
+    if event == _HOLD_GRANTED:
+        return _let_through(state, event, now_ms, _HOLD, _SOURCE_REMOTE)
+    if event == _TEST_GRANTED:
+        return _let_through(state, event, now_ms, _TEST, _SOURCE_REMOTE)
+    if event == _LOCK_GRANTED:
         return _lock(state, now_ms)
-    if event == states.PASSAGE_BEGUN:
+    if event == _PASSAGE_BEGUN:
         return _begin_passage(state, now_ms)
-    if event == states.PASSAGE_ENDED:
+    if event == _PASSAGE_ENDED:
         return _end_passage(state, now_ms)
-    if event in (states.STRIKE_FAILED, states.LOCKED_DOWN):
+    if event in (_STRIKE_FAILED, _LOCKED_DOWN):
         new = state.copy()
-        new.drop(event, states.SOURCE_UNSPECIFIED, now_ms)
-        if event == states.LOCKED_DOWN and state.passage_until_ms is not None:
+        new.drop(event, _SOURCE_UNSPECIFIED, now_ms)
+        if event == _LOCKED_DOWN and state.passage_until_ms is not None:
             return new, (_RELEASE, _PASSAGE_OVER)
         return new, (_RELEASE,)
     raise ValueError("no such door event")
@@ -227,14 +290,14 @@ def _is_due(deadline_ms: "int | None", now_ms: int) -> bool:
 
 def _mode_ms(mode: int, settings: "Settings") -> int:
     """Return how long a mode lasts that has a deadline of its own."""
-    if mode == states.RELOCKING:
+    if mode == _RELOCKING:
         return settings.settle_ms
-    return settings.ajar_ms if mode == states.OPEN else settings.ajar_step_ms
+    return settings.ajar_ms if mode == _OPEN else settings.ajar_step_ms
 
 
 def _over(state: State) -> "tuple[Action, ...]":
     """Return the end of the alarm that `state` is in."""
-    return () if state.alarm is None else ((states.RAISE_ALARM, state.alarm, 0),)
+    return () if state.alarm is None else ((_RAISE_ALARM, state.alarm, 0),)
 
 
 def _time_passed(state: State, now_ms: int) -> "Step":
@@ -248,9 +311,9 @@ def _time_passed(state: State, now_ms: int) -> "Step":
             new.is_hold = False
         if _is_due(ticks_add(state.passage_until_ms, -_RENEW_MS), now_ms):
             new.passage_until_ms = ticks_add(now_ms, _PASSAGE_ON_MS)
-            actions = ((states.ENERGISE_STRIKE, _PASSAGE_ON_MS),)
+            actions = ((_ENERGISE_STRIKE, _PASSAGE_ON_MS),)
     elif _is_due(state.strike_until_ms, now_ms):
-        new.drop(states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
+        new.drop(_TIME_PASSED, _SOURCE_AUTO, now_ms)
         actions = (_RELEASE,)
     if _is_due(new.next_ms, now_ms):
         actions += _mode_due(new, now_ms)
@@ -259,14 +322,14 @@ def _time_passed(state: State, now_ms: int) -> "Step":
 
 def _mode_due(new: State, now_ms: int) -> "tuple[Action, ...]":
     """Go on from RELOCKING, OPEN or AJAR."""
-    if new.mode == states.RELOCKING:
-        new.become(states.LOCKED, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
-        return ((states.REPORT_OPERATION, states.LOCK, states.SOURCE_AUTO),)
+    if new.mode == _RELOCKING:
+        new.become(_LOCKED, _TIME_PASSED, _SOURCE_AUTO, now_ms)
+        return ((_REPORT_OPERATION, _LOCK, _SOURCE_AUTO),)
     alarm_step = new.alarm_step + 1
-    actions: "tuple[Action, ...]" = ((states.RAISE_ALARM, states.ALARM_AJAR, alarm_step),)
-    if new.mode == states.OPEN:
-        actions = ((states.REPORT_DOOR, states.DOOR_AJAR, states.SOURCE_AUTO),) + actions
-        new.become(states.AJAR, states.TIME_PASSED, states.SOURCE_AUTO, now_ms)
+    actions: "tuple[Action, ...]" = ((_RAISE_ALARM, _ALARM_AJAR, alarm_step),)
+    if new.mode == _OPEN:
+        actions = ((_REPORT_DOOR, _DOOR_AJAR, _SOURCE_AUTO),) + actions
+        new.become(_AJAR, _TIME_PASSED, _SOURCE_AUTO, now_ms)
     new.alarm_step = alarm_step
     new.next_ms = ticks_add(now_ms, new.settings.ajar_step_ms) if alarm_step < _AJAR_STEPS else None
     return actions
@@ -276,18 +339,18 @@ def _door_opened(state: State, event: int, now_ms: int) -> "Step":
     if not state.is_closed:
         return state, ()
     new = state.copy()
-    source = states.SOURCE_MANUAL
-    is_right = state.mode != states.LOCKED and not state.alarm_step
-    if not is_right and event != states.DOOR_FOUND_OPEN:
-        new.become(states.FORCED, event, source, now_ms)
-        forced = (states.REPORT_DOOR, states.DOOR_FORCED_OPEN, source)
-        return new, (forced, (states.RAISE_ALARM, states.ALARM_FORCED_OPEN, 1))
-    actions: "tuple[Action, ...]" = ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
+    source = _SOURCE_MANUAL
+    is_right = state.mode != _LOCKED and not state.alarm_step
+    if not is_right and event != _DOOR_FOUND_OPEN:
+        new.become(_FORCED, event, source, now_ms)
+        forced = (_REPORT_DOOR, _DOOR_FORCED_OPEN, source)
+        return new, (forced, (_RAISE_ALARM, _ALARM_FORCED_OPEN, 1))
+    actions: "tuple[Action, ...]" = ((_REPORT_DOOR, _DOOR_OPEN, source),)
     if state.strike_until_ms is not None and not state.is_hold:
         new.strike_until_ms = None
         if state.passage_until_ms is None:
             actions = (_RELEASE,) + actions
-    new.become(states.OPEN, event, source, now_ms)
+    new.become(_OPEN, event, source, now_ms)
     return new, actions
 
 
@@ -295,21 +358,21 @@ def _door_shut(state: State, now_ms: int) -> "Step":
     if state.is_closed:
         return state, ()
     new = state.copy()
-    mode = states.UNLOCKED if state.is_energised else states.RELOCKING
-    new.become(mode, states.DOOR_SHUT, states.SOURCE_MANUAL, now_ms)
-    if mode == states.RELOCKING and state.mode == states.FORCED:
+    mode = _UNLOCKED if state.is_energised else _RELOCKING
+    new.become(mode, _DOOR_SHUT, _SOURCE_MANUAL, now_ms)
+    if mode == _RELOCKING and state.mode == _FORCED:
         new.alarm_step = state.alarm_step
-    return new, ((states.REPORT_DOOR, states.DOOR_CLOSED, states.SOURCE_MANUAL),) + _over(state)
+    return new, ((_REPORT_DOOR, _DOOR_CLOSED, _SOURCE_MANUAL),) + _over(state)
 
 
 def _lock(state: State, now_ms: int) -> "Step":
     """End a grant's time; passage goes on."""
-    report = (states.REPORT_OPERATION, states.LOCK, states.SOURCE_REMOTE)
+    report = (_REPORT_OPERATION, _LOCK, _SOURCE_REMOTE)
     if state.strike_until_ms is None:
         return state, (report,)
     new = state.copy()
     if state.passage_until_ms is None:
-        new.drop(states.LOCK_GRANTED, states.SOURCE_REMOTE, now_ms)
+        new.drop(_LOCK_GRANTED, _SOURCE_REMOTE, now_ms)
         return new, (_RELEASE, report)
     new.strike_until_ms = None
     new.is_hold = False
@@ -320,18 +383,18 @@ def _let_through(state: State, event: int, now_ms: int, operation: int, source: 
     """Energise for a grant or an exit request, or extend what runs."""
     new = state.copy()
     actions: "tuple[Action, ...]" = ()
-    new.is_hold = operation == states.HOLD or state.is_hold
+    new.is_hold = operation == _HOLD or state.is_hold
     on_ms = _TEST_MS
-    if operation != states.TEST:
-        on_ms = state.settings.hold_ms if operation == states.HOLD else state.settings.unlock_ms
+    if operation != _TEST:
+        on_ms = state.settings.hold_ms if operation == _HOLD else state.settings.unlock_ms
     until_ms = ticks_add(now_ms, on_ms)
     if state.strike_until_ms is None or ticks_diff(until_ms, state.strike_until_ms) > 0:
         new.strike_until_ms = until_ms
         if state.passage_until_ms is None or ticks_diff(until_ms, state.passage_until_ms) > 0:
-            actions = ((states.ENERGISE_STRIKE, on_ms),)
-    if event != states.REX_PRESSED:
+            actions = ((_ENERGISE_STRIKE, on_ms),)
+    if event != _REX_PRESSED:
         actions += _over(state)
-    actions += ((states.REPORT_OPERATION, operation, source),)
+    actions += ((_REPORT_OPERATION, operation, source),)
     return new, actions + _enter(new, state, event, source, now_ms)
 
 
@@ -340,36 +403,36 @@ def _begin_passage(state: State, now_ms: int) -> "Step":
         return state, ()
     new = state.copy()
     new.passage_until_ms = ticks_add(now_ms, _PASSAGE_ON_MS)
-    source = states.SOURCE_SCHEDULE
-    report = (states.REPORT_OPERATION, states.UNLOCK, source)
-    actions = ((states.ENERGISE_STRIKE, _PASSAGE_ON_MS),) + _over(state) + (report,)
-    return new, actions + _enter(new, state, states.PASSAGE_BEGUN, source, now_ms)
+    source = _SOURCE_SCHEDULE
+    report = (_REPORT_OPERATION, _UNLOCK, source)
+    actions = ((_ENERGISE_STRIKE, _PASSAGE_ON_MS),) + _over(state) + (report,)
+    return new, actions + _enter(new, state, _PASSAGE_BEGUN, source, now_ms)
 
 
 def _enter(new: State, old: State, event: int, source: int, now_ms: int) -> "tuple[Action, ...]":
     """Have `new` be unlocked, or rightly open, after `event`; return what there is to report."""
     if old.is_closed:
-        new.become(states.UNLOCKED, event, source, now_ms)
+        new.become(_UNLOCKED, event, source, now_ms)
         return ()
-    if event == states.REX_PRESSED:
+    if event == _REX_PRESSED:
         return ()
     # somebody entitled is at the door: the time until it counts as ajar starts again
-    new.become(states.OPEN, event, source, now_ms)
-    if old.mode == states.OPEN:
+    new.become(_OPEN, event, source, now_ms)
+    if old.mode == _OPEN:
         return ()
-    return ((states.REPORT_DOOR, states.DOOR_OPEN, source),)
+    return ((_REPORT_DOOR, _DOOR_OPEN, source),)
 
 
 def _end_passage(state: State, now_ms: int) -> "Step":
     if state.passage_until_ms is None:
         return state, ()
     new = state.copy()
-    source = states.SOURCE_SCHEDULE
+    source = _SOURCE_SCHEDULE
     until_ms = state.strike_until_ms
     if until_ms is None or _is_due(until_ms, now_ms):
-        new.drop(states.PASSAGE_ENDED, source, now_ms)
+        new.drop(_PASSAGE_ENDED, source, now_ms)
         return new, (_RELEASE, _PASSAGE_OVER)
     new.passage_until_ms = None
-    new.become(state.mode, states.PASSAGE_ENDED, source, now_ms)
+    new.become(state.mode, _PASSAGE_ENDED, source, now_ms)
     # or a lock that hangs now would hold the strike for as long as passage had it
-    return new, ((states.ENERGISE_STRIKE, ticks_diff(until_ms, now_ms)), _PASSAGE_OVER)
+    return new, ((_ENERGISE_STRIKE, ticks_diff(until_ms, now_ms)), _PASSAGE_OVER)

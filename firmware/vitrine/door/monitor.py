@@ -7,7 +7,6 @@ before it is over. What a board cannot see (None) neither begins nor ends an ala
 
 from micropython import const
 
-from . import states
 from .ticks import ticks_add, ticks_diff
 
 _TYPE_CHECKING = const(0)
@@ -21,6 +20,12 @@ _BATTERY_ABOVE_PCT = const(105)
 _OVER_MS = const(2_000)
 # A bolt that has not followed is said before the time is over that it has, however short that is.
 _JAM_BEFORE_MS = const(250)
+
+# of drivers.contacts and fsm.py
+_LINE_SHORTED = const(0)
+_LINE_CLOSED = const(1)
+_LINE_CUT = const(3)
+_MODE_LOCKED = const(0)
 
 _LOCK_JAMMED = const(0)
 _HOUSING_OPEN = const(5)  # FrontEsceutcheonRemoved
@@ -47,8 +52,8 @@ class Seen:
     """What the sensors say now; None where the board has no such sensor, or it cannot be read.
 
     bolt: True drawn, False home. motion. tamper: True = the housing is open. rex: pressed. battery_mv. switch: one of
-    states.SWITCH_*. The rest is what the lock does: is_energised; until_ms: until when if nothing changes (ticks), or
-    None; is_closed; is_settled: closed and locked.
+    _SWITCH_* of drivers.contacts. The rest is what the lock does: is_energised; until_ms: until when if nothing changes
+    (ticks), or None; is_closed; is_settled: closed and locked.
     """
 
     def __init__(self) -> None:
@@ -57,7 +62,7 @@ class Seen:
         self.tamper: "bool | None" = None
         self.rex = False
         self.battery_mv: "int | None" = None
-        self.switch = states.SWITCH_CLOSED
+        self.switch = _LINE_CLOSED
         self.is_energised = False
         self.until_ms: "int | None" = None
         self.is_closed = True
@@ -68,7 +73,7 @@ class Seen:
         self.is_energised = state.is_energised
         self.until_ms = state.strike_until_ms if state.passage_until_ms is None else None
         self.is_closed = state.is_closed
-        self.is_settled = state.mode == states.LOCKED
+        self.is_settled = state.mode == _MODE_LOCKED
 
 
 class Monitor:
@@ -123,9 +128,9 @@ class Monitor:
                 return False
             return None if seen.motion is None else True
         if alarm == _SWITCH_CUT:
-            return seen.switch == states.SWITCH_CUT
+            return seen.switch == _LINE_CUT
         if alarm == _SWITCH_SHORTED:
-            return seen.switch == states.SWITCH_SHORTED
+            return seen.switch == _LINE_SHORTED
         if alarm == _STRIKE_STUCK:
             return None if seen.bolt is None else seen.bolt and not seen.is_energised
         if alarm == _EXIT_HELD:

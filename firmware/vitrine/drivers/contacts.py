@@ -1,6 +1,6 @@
 """Debounced inputs: a contact at a pin, or a line with end-of-line resistors at an analog pin.
 
-Both say a level of states.SWITCH_*. The first sign of a change starts the debounce time; from its end on, the first
+Both say a level, one of _SWITCH_*. The first sign of a change starts the debounce time; from its end on, the first
 reading that differs is taken, and only an input that was then quiet for as long is said not to have changed. So the
 delay is bounded whatever the contact does in between: no chatter, at any rhythm, hides an opening.
 """
@@ -8,7 +8,6 @@ delay is bounded whatever the contact does in between: no chatter, at any rhythm
 from machine import ADC, Pin
 from micropython import const
 
-from vitrine.door.states import SWITCH_CLOSED, SWITCH_CUT, SWITCH_OPEN, SWITCH_SHORTED
 from vitrine.door.ticks import ticks_diff
 
 _TYPE_CHECKING = const(0)
@@ -16,6 +15,12 @@ if _TYPE_CHECKING:
     from asyncio import ThreadSafeFlag
 
     Bands = tuple[int, int, int]
+
+# Where the line is
+_SWITCH_SHORTED = const(0)
+_SWITCH_CLOSED = const(1)
+_SWITCH_OPEN = const(2)
+_SWITCH_CUT = const(3)
 
 
 class _Debounced:
@@ -32,7 +37,7 @@ class _Debounced:
 
     @property
     def is_closed(self) -> bool:
-        return self.level == SWITCH_CLOSED
+        return self.level == _SWITCH_CLOSED
 
     def poll(self, now_ms: int) -> bool:
         """Read the input; return True if its level has changed."""
@@ -72,7 +77,7 @@ class _Debounced:
 
 
 class Contact(_Debounced):
-    """A contact to ground against a pull-up, or an output: low = SWITCH_CLOSED, high = SWITCH_OPEN.
+    """A contact to ground against a pull-up, or an output: low = _SWITCH_CLOSED, high = _SWITCH_OPEN.
 
     With a `flag` an interrupt leaves a mark at each edge and sets it; without one the owner polls often enough.
     """
@@ -94,7 +99,7 @@ class Contact(_Debounced):
             self._flag.set()
 
     def _read(self) -> int:
-        return SWITCH_OPEN if self._pin.value() else SWITCH_CLOSED
+        return _SWITCH_OPEN if self._pin.value() else _SWITCH_CLOSED
 
 
 class Line(_Debounced):
@@ -116,14 +121,14 @@ class Line(_Debounced):
 
     def _read(self) -> int:
         if self._adc is None:
-            return SWITCH_CUT
+            return _SWITCH_CUT
         try:
             mv = self.mv = self._adc.read_uv() // 1000
         except OSError:
             self.mv = None
-            return SWITCH_CUT
+            return _SWITCH_CUT
         if mv < self.bands[0]:
-            return SWITCH_SHORTED
+            return _SWITCH_SHORTED
         if mv < self.bands[1]:
-            return SWITCH_CLOSED
-        return SWITCH_OPEN if mv < self.bands[2] else SWITCH_CUT
+            return _SWITCH_CLOSED
+        return _SWITCH_OPEN if mv < self.bands[2] else _SWITCH_CUT

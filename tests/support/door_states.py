@@ -1,6 +1,7 @@
 """The door's names and numbers: those of Matter's DoorLock cluster (0x0101, revision 7), and the machine's own.
 
-Owns numbers only. The machine that uses them is fsm.py.
+The firmware's modules each have those that they use, private, as constants of a module take memory on the device.
+tests/door/host_states.py holds them to these.
 """
 
 from micropython import const
