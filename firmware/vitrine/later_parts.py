@@ -5,8 +5,10 @@ import os
 import board
 import machine
 
+from vitrine.app.identity import Identity
 from vitrine.app.supervisor import RESTART
 from vitrine.app.updates import Updates
+from vitrine.drivers.nvs import Blob
 from vitrine.links.console import Console
 
 
@@ -15,8 +17,13 @@ def go_on_wiping(space, watchdog) -> None:
     if {".wipe", ".wiped"}.intersection(os.listdir("/")):
         from vitrine.drivers.wipe import go_on
 
-        go_on(space, watchdog.feed)
+        go_on(space, watchdog.feed, lambda: _is_unreadable(space))
         machine.reset()
+
+
+def _is_unreadable(space) -> bool:
+    """Read the record again, and tell whether it is there and cannot be used."""
+    return bool(Identity(Blob(space, "provision")).trouble)
 
 
 def add_doctor(dispatch, space, **parts) -> None:
@@ -63,7 +70,7 @@ def add_console(supervisor, space, identity, events, dispatch, watchdog, door) -
     def wipe():
         from vitrine.drivers.wipe import begin
 
-        begin(space)
+        begin(space, lambda: _is_unreadable(space))
         machine.reset()
 
     # a lock that cannot read who it is opens its console to nobody: all that it can still be told is to forget

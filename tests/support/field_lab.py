@@ -39,7 +39,7 @@ PREFIX
 if {".wipe", ".wiped"}.intersection(os.listdir("/")):
     from vitrine.drivers.wipe import go_on
 
-    go_on("vitrine", lambda: None)
+    go_on("vitrine", lambda: None, lambda: bool(Identity(Blob("vitrine", "provision")).trouble))
     AT_THE_END
     machine.reset()
 from vitrine.app.field import Field

@@ -202,3 +202,43 @@ async def test_a_wipe_that_was_cut_goes_on_at_the_next_start(tmp_path, after):
     image = await in_service(tmp_path, store)
     is_wiped = await cut_wipe(store, image, after)
     assert is_wiped or (is_wiped is False and after < 600), "it was begun, and forgotten"
+
+
+@pytest.mark.parametrize("name", [".wipe", ".wiped"])
+async def test_a_file_that_looks_like_the_mark_of_a_wipe_changes_nothing(tmp_path, name):
+    """Files can be copied over an open console: what to run next, and whose the lock is, are not theirs to say."""
+    store = Store(tmp_path)
+    image = await in_service(tmp_path, store)
+    mark = b"\x00\x00\x00\x01" + b"run what is in slot a" * 6
+    program = f"""
+if "forged" not in os.listdir("/"):
+    for path in ("/{name}", "/forged"):
+        with open(path, "wb") as file:
+            file.write({mark!r})
+    lock.restart()
+show(sorted(os.listdir("/./")))
+"""
+    files = (await answers(tmp_path, program))[-1]
+    assert "forged" in files and name not in files
+    assert kept_of_updates(image) == (9, SLOTS)
+    assert await opens(store, image.path)
+
+
+@pytest.mark.parametrize("when", ["at once", "after the start"])
+async def test_a_record_that_was_misread_once_wipes_nothing(tmp_path, when):
+    """Who glitches one read of the record is offered a wipe: by then, and at the start after, it can be read again."""
+    store = Store(tmp_path)
+    image = await in_service(tmp_path, store)
+    misread = "lambda: True" if when == "after the start" else "lambda: bool(Identity(blob('provision')).trouble)"
+    program = f"""
+from vitrine.drivers.wipe import begin
+if "tried" not in os.listdir("/"):
+    open("/tried", "wb").close()
+    begin("vitrine", {misread})
+    show(".wipe" in os.listdir("/"))
+    lock.restart()
+show(sorted(os.listdir("/./")))
+"""
+    begun, files = await answers(tmp_path, program)
+    assert begun is (when == "after the start") and ".wipe" not in files and "notes" in files
+    assert await opens(store, image.path)

@@ -1,7 +1,11 @@
 """Who this lock is: its provisioning record and its settings, from the key store."""
 
+from micropython import const
+
 from vitrine.access.provision import ProvisionError, parse_provision
 from vitrine.door.settings import Settings, SettingsError
+
+_TIMES = const(3)
 
 
 class Identity:
@@ -23,6 +27,9 @@ class Identity:
                 self.provision = provision
         except (OSError, ProvisionError, SettingsError) as error:
             self.trouble = "identity:" + type(error).__name__
+        # Asked again: one fault must not make a lock nobody's, as then its console is open.
+        if self.provision is None and not self.trouble and _is_there(store):
+            self.trouble = "identity:again"
 
     @property
     def lock_id(self) -> str:
@@ -33,3 +40,10 @@ class Identity:
     def provisioned_at(self) -> int:
         """Unix seconds below which no clock is right."""
         return self.provision.provisioned_at if self.provision else 0
+
+
+def _is_there(store) -> bool:
+    try:
+        return any([store.load() is not None for _ in range(_TIMES)])
+    except OSError:
+        return True

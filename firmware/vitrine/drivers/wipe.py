@@ -6,9 +6,14 @@ lock is nobody's: each start goes on here before it looks at anything else, and 
 What is secret goes first, as files may fail. From then on NVS is not touched: its driver knows nothing of an erase
 behind its back, and only a start sets it right. What it knew of updates is in the mark, and comes back with that start:
 an old application does not come to run because somebody deprovisions the lock.
+
+A file can be written by whoever copies files over an open console. So NVS has to say that this lock, which has a record,
+asked for this mark: else it is removed, and nothing of it is believed. For a lock that cannot read its record NVS says
+so too, and the record must be unreadable again, more than once, at that start: one fault wipes nobody's lock.
 """
 
 import os
+from hashlib import sha256
 
 from micropython import const
 
@@ -27,6 +32,9 @@ _KEPT = ("slot-a", "slot-b", "lib", "vitrine", "boot.py", "main.py", "board.py",
 _FILLER = "/fill"
 _ROOT = "/./"  # of the flash alone: "/" shows what is mounted beside it, too
 _FLOOR, _SLOTS = "upd_floor", "slots"  # SPEC.md sections 20.4 and 20.6
+_ASKED = "wipe"  # digest of the mark, and a byte: 1 only because the record cannot be read
+_RECORD = "provision"
+_ASKED_TIMES = const(4)
 _FOLDER = const(0x4000)
 _SECTOR = const(4096)
 _PIECE = const(512)
@@ -35,21 +43,32 @@ _CHURN = const(128)
 _CHURNED = const(100)
 
 
-def begin(space: str) -> None:
-    """Leave the mark: from the next start on the lock is wiped, whatever happens. `space`: its NVS namespace."""
+def begin(space: str, is_unreadable: "Callable[[], bool] | None" = None) -> None:
+    """Leave the mark: from the next start on the lock is wiped, whatever happens. `space`: its NVS namespace.
+
+    is_unreadable: given for a lock whose record cannot be used: reads it again, and tells. Nothing is done unless it
+    says so each time.
+    """
+    if is_unreadable is not None and not _is_always(is_unreadable):
+        return
+    data = (Integer(space, _FLOOR).load() or 0).to_bytes(4, "big") + (Blob(space, _SLOTS).load() or b"")
     with open(_ASIDE, "wb") as file:
-        file.write((Integer(space, _FLOOR).load() or 0).to_bytes(4, "big"))
-        file.write(Blob(space, _SLOTS).load() or b"")
+        file.write(data)
+    Blob(space, _ASKED).save(sha256(data).digest() + bytes((is_unreadable is not None,)))
     os.rename(_ASIDE, _MARK)
 
 
-def go_on(space: str, feed: "Callable[[], object]") -> None:
+def go_on(space: str, feed: "Callable[[], object]", is_unreadable: "Callable[[], bool]") -> None:
     """Do what the mark says; afterwards the chip has to be started again at once. OSError: the next start tries again.
 
-    feed(): the watchdog's.
+    feed(): the watchdog's. is_unreadable: as of `begin`.
     """
     files = os.listdir("/")
-    if _MARK[1:] in files:
+    if not _is_asked(space, is_unreadable):
+        for name in (_MARK, _ERASED):
+            if name[1:] in files:
+                os.remove(name)
+    elif _MARK[1:] in files:
         _erase(space, feed)
         os.rename(_MARK, _ERASED)
     elif _ERASED[1:] in files:
@@ -62,8 +81,30 @@ def go_on(space: str, feed: "Callable[[], object]") -> None:
         os.remove(_ERASED)
 
 
+def _is_asked(space: str, is_unreadable: "Callable[[], bool]") -> bool:
+    """Whether this lock has no record, or has asked for the mark that lies there."""
+    try:
+        if not any([Blob(space, _RECORD).load() is not None for _ in range(_ASKED_TIMES)]):
+            return True
+    except OSError:
+        pass  # there is something
+    try:
+        asked = Blob(space, _ASKED).load() or b""
+        with open(_MARK, "rb") as file:
+            digest = sha256(file.read()).digest()
+    except OSError:
+        return False
+    if asked == digest + b"\x00":
+        return True
+    return asked == digest + b"\x01" and _is_always(is_unreadable)
+
+
+def _is_always(is_so: "Callable[[], bool]") -> bool:
+    return all([is_so() is True for _ in range(_ASKED_TIMES)])
+
+
 def _erase(space: str, feed: "Callable[[], object]") -> None:
-    Blob(space, "provision").remove()
+    Blob(space, _RECORD).remove()
     for label in ("journal", "access", "nvs"):
         device = data_partition(label)
         buffer = bytearray(_SECTOR)
