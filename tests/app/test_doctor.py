@@ -1,5 +1,8 @@
 """The report on a lock (SPEC.md section 19): its bytes, its tag, and what it says when parts of the lock are sick."""
 
+import gc
+
+from support import skip
 from support.session_lab import Lab, case
 from vitrine.app.doctor import report
 from vitrine.codec import cbor
@@ -125,6 +128,14 @@ def test_time_that_is_not_known_has_no_error():
 
 def broken():
     raise OSError(5)
+
+
+def test_no_more_heap_was_free_at_the_least_than_is_now():
+    if not hasattr(gc, "mem_free"):
+        skip("only MicroPython says how much is free")
+    supervisor = Part(votes=[], uptime_s=90, least_free=1 << 40)
+    free, least = read(report(lab_of(supervisor=supervisor).dispatch, CHALLENGE))[0][12]
+    assert 0 < least == free
 
 
 def test_a_sick_part_keeps_nobody_else_from_telling():

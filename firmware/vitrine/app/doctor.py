@@ -96,7 +96,8 @@ def _time(clock) -> "list[Any]":
 
 
 def _heap(supervisor) -> "list[int]":
-    return [gc.mem_free(), supervisor.least_free]  # pyright: ignore[reportAttributeAccessIssue]
+    free = gc.mem_free()  # pyright: ignore[reportAttributeAccessIssue]
+    return [free, min(free, supervisor.least_free or free)]
 
 
 def _link(link) -> "list[Any] | None":
