@@ -144,8 +144,13 @@ def test_answers_that_are_none(board):
 
 
 def test_a_port_that_is_none(tmp_path):
-    for path in (tmp_path / "nothing", tmp_path):
-        with pytest.raises(ToolError, match="cannot open"):
+    (tmp_path / "file").touch()
+    for path, why in (
+        (tmp_path / "nothing", "there is no such port"),
+        (tmp_path / "file", "it is no serial port"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(ToolError, match=f"cannot open {path}: .*{why}"):
             Wire(path)
 
 
@@ -165,7 +170,7 @@ def test_two_tools_do_not_share_a_port(board):
     wire = board(lambda request: None)
     first = Wire(wire.path)
     try:
-        with pytest.raises(ToolError, match="free"):
+        with pytest.raises(ToolError, match="another program has it"):
             Wire(wire.path)
     finally:
         first.close()

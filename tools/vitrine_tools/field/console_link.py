@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import errno
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ class Wire:
         try:
             self._serial = serial.Serial(self.port, BAUD, timeout=_POLL_S, write_timeout=ANSWER_S, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as error:
-            raise ToolError(f"cannot open {self.port} ({_one_line(error)}): is it the board's, and free?") from None
+            raise ToolError(f"cannot open {self.port}: {_why_not(error)}") from None
         self._rest = b""
         self._is_fresh = False
 
@@ -150,6 +151,20 @@ def _decode(text: bytes) -> bytes:
         return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise ProtocolError("an answer that is not base64url") from None
+
+
+def _why_not(error: Exception) -> str:
+    """Return why a port cannot be opened: pyserial says it twice, or in the system's words."""
+    number = getattr(error, "errno", None)
+    if number in (errno.EAGAIN, errno.EBUSY):
+        return "another program has it"
+    if number in (errno.EACCES, errno.EPERM):
+        return "no permission (on Debian, be in the group dialout)"
+    if number == errno.ENOENT:
+        return "there is no such port"
+    if "configure port" in str(error):
+        return "it is no serial port"
+    return _one_line(error)
 
 
 def _one_line(error: object) -> str:
