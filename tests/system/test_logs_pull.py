@@ -41,6 +41,13 @@ async def test_over_the_wire_and_on_from_there(store):
         # without the key nobody knows; and nothing was released by any of it
         status, output = await vitrine("logs", "pull", "--out", out, "--port", path, *files_of(store))
         assert status == 1 and "nobody has checked" in output
+        # nor if the key is not to be had: what was fetched is there, and said to be
+        (store.folder / "bad").mkdir()
+        (store.folder / "bad" / f"{LOCK_ID}-{NOW_S}.journal.json").write_text("{}")
+        status, output = await vitrine(
+            "logs", "pull", "--out", out, "--port", path, "--keys", store.folder / "bad", *files_of(store)
+        )
+        assert status == 2 and "has the records, unchecked" in output, output
         # a collector takes the same file
         db = f"sqlite:///{store.folder / 'vitrine.db'}"
         status, output = await vitrine("collect", "--from", out, "--keys", keys, "--db", db)

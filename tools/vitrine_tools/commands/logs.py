@@ -55,7 +55,10 @@ def pull_records(
             return await pull.Puller(bag, told).pull(lambda: reach.served(authority))
 
     pulled = reach.run(work)
-    known = keys_of(pulled.lock_id, pulled.epoch, keys, passphrase_file)
+    try:
+        known = keys_of(pulled.lock_id, pulled.epoch, keys, passphrase_file)
+    except ToolError as error:
+        raise ToolError(f"{error}; {bag} has the records, unchecked") from None
     judged = pull.judge(pulled, known) if known is not None else None
     if form != "courier":
         if judged is None:
