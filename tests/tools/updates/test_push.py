@@ -190,7 +190,7 @@ async def test_a_bad_build_returns():
     assert report.state is State.RETURNED and lock.running == 1 and not push.is_confirmed(report)
     # not by itself once more, as whoever goes on with a rollout would
     assert (await sender(Memory(lock), signed, component).push()).state is State.RETURNED
-    with pytest.raises(Refused, match="SequenceStale"):
+    with pytest.raises(Refused, match="SequenceStale: it runs this one or a newer one"):
         await sender(Memory(lock), *release(6)).push()  # an older one than that is only old
     assert len(lock.installed) == 1
     lock.is_good = True

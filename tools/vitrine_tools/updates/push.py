@@ -20,6 +20,11 @@ from .manifest import MAX_SEQUENCE, Signed
 
 SMALL_PIECE: Final = 512  # over BLE and the console: a request has at most 768 bytes
 LARGE_PIECE: Final = 1024  # over HTTP and MQTT
+# what a person may not take from the reason's name
+_MEANINGS: Final = {
+    Reason.SequenceStale: "it runs this one or a newer one, or did once",
+    Reason.PreconditionFailed: "its battery, or what it runs, is not what the manifest asks for",
+}
 _MANIFEST, _OFFSET, _BYTES, _SHADOW = 1, 2, 3, 4
 _STATE, _WANTED, _RUNNING, _COMING, _REASON = 1, 2, 3, 4, 5
 _DAMAGED_MAX = 5  # so often in a row a block may arrive other than it was sent
@@ -95,8 +100,9 @@ def read_report(status: Status, body: Any) -> Report:
         if reason is not None and (type(reason) is not int or not 0 < reason <= 255):
             raise ProtocolError("a refusal with something else where a reason belongs")
         if reason is None:
-            raise Refused("it gives no reason (is the key one of its issuers' with the scope update?)")
-        raise Refused(protocol.reason_name(reason), reason)
+            raise Refused("it gives no reason (is it for this board, by one of its issuers with the scope update?)")
+        meaning = _MEANINGS.get(reason)
+        raise Refused(protocol.reason_name(reason) + (f": {meaning}" if meaning else ""), reason)
     if status != Status.OK or not isinstance(body, dict) or not body.keys() <= set(range(_STATE, _REASON + 1)):
         raise ProtocolError("an answer that tells no state of an update")
     bounds = {_STATE: max(State), _WANTED: 2**32 - 1, _RUNNING: MAX_SEQUENCE, _COMING: MAX_SEQUENCE, _REASON: 255}
