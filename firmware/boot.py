@@ -26,8 +26,9 @@ _PAUSE_MS = 3_000  # a start that fails comes again, not at once
 _START_MS = 30_000  # one that hangs before the application has its own watchdog ends, too
 
 try:
-    # not the file system's root: what lies there is anybody's
-    sys.path[:] = [each for each in sys.path if each not in ("", "/lib")] + ["/lib"]
+    # Not the file system's root: what lies there is anybody's. /lib only where a stock image has left it: a file there
+    # takes the place of a module of the interpreter's that may be extended, such as machine or binascii.
+    sys.path[:] = [each for each in sys.path if each]
     try:
         from vitrine.drivers import slots
         from vitrine.drivers.nvs import Blob, Integer

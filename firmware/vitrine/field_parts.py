@@ -6,6 +6,7 @@ from esp32 import Partition
 from micropython import const
 
 from vitrine.app.field import Field
+from vitrine.drivers.console_guard import Names
 from vitrine.drivers.console_programs import Programs
 from vitrine.drivers.nvs import Blob, Integer
 from vitrine.drivers.partition import data_partition
@@ -15,6 +16,10 @@ from vitrine.version import SEQUENCE, VERSION
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+# what programs find in `lock`: nothing of what lies behind it
+_CALLS = const(("state", "begin", "put", "commit", "remove", "journal", "set_time", "finish", "restart", "wipe"))
 
 
 class Chip:
@@ -51,5 +56,7 @@ def make_programs(space: str, identity, events, dispatch, excuse, feed, check_st
     service = dispatch.service if identity.lock_id else None
     ran = service.ran if service else len  # on an unprovisioned lock there is no record to be kept
     ended = (lambda: service.end("closed")) if service else int
-    lock = Field(identity, Chip(space, ended), dispatch.evidence, dispatch.clock, dispatch.keys)
-    return Programs(lock, board, dispatch.clock.ticks_ms, ran, feed, check_strike, excuse, events.fault, ended)
+    field: "Any" = Field(identity, Chip(space, ended), dispatch.evidence, dispatch.clock, dispatch.keys)
+    return Programs(
+        Names(field, _CALLS), board, dispatch.clock.ticks_ms, ran, feed, check_strike, excuse, events.fault, ended
+    )

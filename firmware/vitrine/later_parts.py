@@ -8,7 +8,7 @@ import machine
 from vitrine.app.identity import Identity
 from vitrine.app.supervisor import RESTART
 from vitrine.app.updates import Updates
-from vitrine.drivers.nvs import Blob
+from vitrine.drivers.nvs import Blob, Integer
 from vitrine.links.console import Console
 
 
@@ -73,6 +73,12 @@ def add_console(supervisor, space, identity, events, dispatch, watchdog, door) -
         begin(space, lambda: _is_unreadable(space))
         machine.reset()
 
+    def restart():
+        try:
+            Integer(space, "starts").save(0)  # it was no brown-out
+        finally:
+            machine.reset()
+
     # a lock that cannot read who it is opens its console to nobody: all that it can still be told is to forget
-    console = Console(dispatch, identity.lock_id, load_programs, wipe if identity.trouble else None)
+    console = Console(dispatch, identity.lock_id, load_programs, restart, wipe if identity.trouble else None)
     supervisor.add("console", console.run, RESTART)

@@ -180,6 +180,38 @@ def test_another_one_begins_anew():
     assert lab.events.records[-1][1][COUNT] == 0 and lab.events.records[-1][1][DIGEST] == bytes(32)
 
 
+def test_the_chip_starts_again_once_a_program_has_run_and_it_is_over():
+    lab = lab_of()
+    service = served(lab)
+    assert not service.is_to_restart(True)
+    service.end("closed")
+    assert not service.is_to_restart(True), "nothing has run"
+    served(lab)
+    service.ran(b"x")
+    assert not service.is_to_restart(True), "it goes on"
+    service.end("closed")
+    assert service.is_to_restart(True) and not service.is_to_restart(False)
+    lab.clock.now_ms += 299_999
+    assert not service.is_to_restart(False)
+    lab.clock.now_ms += 1
+    assert service.is_to_restart(False), "whoever is there"
+    served(lab)
+    assert not service.is_to_restart(True)
+    service.end("closed")
+    assert service.is_to_restart(True), "what ran in an earlier one is still there"
+
+
+def test_when_it_is_quiet():
+    lab = lab_of()
+    lab.door.lock_state, lab.door.door_state = 1, 1
+    assert lab.dispatch.is_quiet()
+    channel = lab.channel()
+    assert not lab.dispatch.is_quiet()
+    channel.close()
+    for lab.door.lock_state, lab.door.door_state in ((2, 1), (1, 0)):
+        assert not lab.dispatch.is_quiet()
+
+
 def test_lock_over_the_console_ends_it():
     for link, is_ended in ((BLE, False), (CONSOLE, True)):
         lab = lab_of()

@@ -38,6 +38,10 @@ class Service:
         self.opened = False
         self.touched = 0
         self.ends = []
+        self.has_run = False
+
+    def is_to_restart(self, is_quiet):
+        return is_quiet and not self.opened
 
     def begin(self):
         self.number += 1
@@ -86,7 +90,15 @@ class Bench:
         self.sessions = []
         self.forgotten = []  # sessions, as often as their names were thrown away
         self.during = lambda: None
-        self.console = Console(self, lock_id, self.make_programs, wipe, self.write)
+        self.restarts = 0
+        self.is_loud = False
+        self.console = Console(self, lock_id, self.make_programs, self.restart, wipe, self.write)
+
+    def restart(self):
+        self.restarts += 1
+
+    def is_quiet(self):
+        return not self.is_loud
 
     def make_programs(self):
         self.sessions.append(Programs(self))
@@ -319,3 +331,24 @@ def test_a_program_that_ends_service_is_the_last():
     bench.during = lambda: bench.service.end("closed")
     bench.say(b"\x01one\x04two\x04")
     assert bench.programs == [(0, b"one")]
+
+
+def test_the_chip_is_started_again_after_programs_and_only_when_it_is_quiet():
+    bench = Bench()
+    bench.serve()
+    bench.say(b"x = 1\r")
+    bench.service.has_run = True
+    bench.is_loud = True
+    assert bench.wait(1_000) and bench.restarts == 0
+    bench.service.opened = False
+    assert bench.wait(1_000) and bench.restarts == 0
+    bench.is_loud = False
+    bench.wait(250)
+    assert bench.restarts == 1
+
+
+def test_it_is_not_started_again_for_nothing():
+    bench = Bench()
+    bench.serve()
+    bench.service.opened = False
+    assert not bench.wait(2_000) and bench.restarts == 0

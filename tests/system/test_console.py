@@ -179,8 +179,8 @@ async def test_programs_get_the_chip_without_what_the_lock_stands_on(store):
 
 
 DRIVEN = """
-import sys
-pin = sys.modules["vitrine.drivers.strike"].Pin(26)
+import machine
+pin = type(machine.Pin(25))(26)
 pin.init(pin.OUT, value=1)
 """
 
@@ -220,6 +220,151 @@ async def test_a_program_that_does_not_end_by_it_is_ended_by_the_watchdog(store)
         await lock.advance(12_000)
         assert lock.resets == [3], "by the watchdog"
         assert await phone.say(b"\r\n", BANNER) == BANNER
+        assert (await store.open(lock)).is_granted
+
+
+SECRETS = (
+    "from vitrine.drivers.nvs import Blob; Blob('vitrine', 'network').load()",
+    "from vitrine.drivers.nvs import Blob; Blob('vitrine', 'slots').save(b'')",
+    "from vitrine.drivers.partition import data_partition; data_partition('access')",
+    "from vitrine.field_parts import Chip; Chip('vitrine')",
+    "from vitrine.drivers.strike import Strike; Strike(26)",
+    "lock._blob('network')",
+    "lock._chip",
+    "lock.state.__self__",
+    "import main",
+    "import sys; sys.modules['main']",
+    "import sys; sys.modules['vitrine.drivers.nvs']",
+    "import umachine; umachine.Pin(26)",
+    "import umachine; umachine.mem32",
+)
+
+
+async def test_what_lies_behind_lock_is_not_to_be_had_by_name(store):
+    """Neither by an attribute nor by an import of the firmware's own modules: those are others, on the guards."""
+    async with wired(store) as (lock, phone):
+        for each in SECRETS:
+            _, error = await run(phone, each)
+            assert error.strip(), each
+        assert not lock.strike_energised and not of_kind(lock, FAULT)
+        assert (await store.open(lock)).is_granted
+
+
+PATCH = """
+import sys
+sys.path.insert(0, "/left")
+for name in list(sys.modules):
+    if name.startswith("vitrine"):
+        raise ValueError(name)
+import vitrine.access.decision as decision
+decision.is_grant = lambda decision: True
+import vitrine.access.policy as policy
+policy.Policy.decide = None
+"""
+
+
+async def test_the_firmware_is_not_changed_by_what_programs_change(store):
+    async with wired(store) as (lock, phone):
+        assert await run(phone, PATCH) == ("", "")
+        assert await run(phone, "import sys; print('/left' in sys.path)") == ("True\r\n", "")
+        assert not (await store.open(lock, store.token(scopes=("courier",)))).is_granted
+        assert not (await store.open(lock, store.token(), holder=store.thief)).is_granted
+        assert (await store.open(lock)).is_granted
+        await phone.say(b"\x04", RAW_BANNER)
+        assert await run(phone, "import sys; print('/left' in sys.path)") == ("False\r\n", "")
+
+
+LEFT, SHADOW = 998, 999  # no kinds of records
+LEFT_BEHIND = f"""
+import asyncio, board, machine
+async def go_on():
+    while True:
+        board.trace({{1: {LEFT}}})
+        await asyncio.sleep_ms(100)
+asyncio.get_event_loop().create_task(go_on())
+machine.Pin(25, machine.Pin.IN).irq(lambda pin: None)
+"""
+
+
+async def test_what_programs_leave_behind_ends_by_a_restart_when_nobody_is_there(store):
+    async with wired(store) as (lock, phone):
+        assert await run(phone, LEFT_BEHIND) == ("", "")
+        await phone.say(b"\x02\x03", b">>> \r\n>>> ")
+        await lock.advance(2_000)
+        assert of_kind(lock, LEFT), "it runs while the technician is there"
+        async with store.phone(lock) as (_, session):
+            await session.hello()
+            phone.write(b"\x04")
+            await lock.advance(2_000)
+            assert details(lock) == ["begin", "closed"] and lock.resets == []
+            assert (await session.open(store.token(), store.holder)).is_granted, "not under somebody's hands"
+            assert lock.strike_energised
+        await lock.advance(20_000)
+        assert lock.resets == [2] and not lock.strike_energised
+        count = len(of_kind(lock, LEFT))
+        await lock.advance(2_000)
+        assert len(of_kind(lock, LEFT)) == count
+        assert not of_kind(lock, FAULT) and (await store.open(lock)).is_granted
+        await lock.advance(700_000)
+        assert lock.resets == [2], "once"
+
+
+async def test_nobody_puts_the_restart_off_for_ever(store):
+    async with wired(store) as (lock, phone):
+        assert await run(phone, "x = 1") == ("", "")
+        lock.set_door(False)
+        await phone.say(b"\x02\x03", b">>> \r\n>>> ")
+        phone.write(b"\x04")
+        await lock.advance(290_000)
+        assert lock.resets == []
+        await lock.advance(20_000)
+        assert lock.resets == [2]
+
+
+async def test_service_without_a_program_needs_no_restart(store):
+    async with wired(store, is_served=False) as (lock, phone):
+        assert (await phone.open(store.token(scopes=("service",)), store.holder, action=Action.SERVICE)).is_granted
+        await lock.advance(1_000_000)
+        assert details(lock) == ["begin", "idle"] and lock.resets == []
+
+
+SHADOWS = (
+    "binascii",
+    "machine",
+    "deflate",
+    "random",
+    "select",
+    "hashlib",
+    "ssl",
+    "vitrine",
+    "main",
+    "asyncio",
+    "errno",
+)
+
+
+async def test_no_file_takes_the_place_of_a_module_of_the_firmware(store):
+    """Whoever may copy files must not have them run by the next start."""
+    async with wired(store) as (lock, phone):
+        text = "import board\nboard.trace({1: 999})\nraise SystemExit\n"
+        program = f"import os\nos.mkdir('/lib')\nfor name in {SHADOWS}:\n for folder in ('/', '/lib/'):\n"
+        program += f"  with open(folder + name + '.py', 'w') as file: file.write({text!r})\n"
+        program += f"for name in ('boot', '_boot', 'app'):\n with open('/' + name + '.py', 'w') as f: f.write({text!r})"
+        assert await run(phone, program) == ("", "")
+        await lock.reset()
+        assert (await store.open(lock)).is_granted
+        assert (await phone.open(store.token(scopes=("service",)), store.holder, action=Action.SERVICE)).is_granted
+        await phone.say(RAW, RAW_BANNER)
+        assert await run(phone, "print(6 * 7)") == ("42\r\n", "")
+        await lock.advance(60_000)
+        assert not of_kind(lock, SHADOW) and lock.ended is None
+
+
+async def test_a_program_that_takes_the_firmwares_tasks_away_is_ended_by_the_watchdog(store):
+    async with wired(store) as (lock, phone):
+        assert await run(phone, "import asyncio; asyncio.new_event_loop()") == ("", "")
+        await lock.advance(20_000)
+        assert lock.resets == [3] and not lock.strike_energised
         assert (await store.open(lock)).is_granted
 
 

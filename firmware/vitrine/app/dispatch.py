@@ -57,6 +57,8 @@ _PIECE_MAX = const(400)  # of a report
 _CHALLENGE_SIZE = const(16)
 _CONSOLE = const(4)  # SPEC.md section 7, field 18
 _SERVICE_RECORD = const(136)
+_LOCKED = const(1)  # Matter DlLockState
+_CLOSED = const(1)  # Matter DoorStateEnum
 
 # Whose act came to this keeps its connection from others. To be a holder is not enough: any token of old makes one.
 _WELCOME = (reasons.GRANTED, reasons.USER_VERIFICATION_REQUIRED, reasons.PERSONS_REQUIRED)
@@ -99,6 +101,10 @@ class Dispatch:
     def is_busy(self) -> bool:
         """Whether somebody is in session: what can wait should."""
         return self.sessions > 0
+
+    def is_quiet(self) -> bool:
+        """Whether nobody is there who would notice a restart."""
+        return not self.sessions and self.lock.lock_state == _LOCKED and self.lock.door_state == _CLOSED
 
     def is_in_service(self) -> bool:
         """Whether the console runs the programs of somebody who has shown that he may."""

@@ -26,6 +26,7 @@ KIND = const(136)
 _DIGEST = const(31)
 _LONGEST_MS = const(900_000)
 _IDLE_MS = const(300_000)
+_REST_MS = const(300_000)
 
 
 class Service:
@@ -33,14 +34,18 @@ class Service:
 
     Each end is a record: how many programs were run, and the chain over them. `end` is told why: "closed" by who was
     served, "idle" or "limit" by the clock, "replaced" by the next.
+
+    has_run: whether a program has run since the chip started. It may have left a task, a timer or a thread, or changed
+    the firmware's own modules in memory: all of that ends with a restart, and with nothing less.
     """
 
     def __init__(self, evidence: "Evidence", clock) -> None:
         self._evidence = evidence
         self._ticks_ms = clock.ticks_ms
         self.number = 0
+        self.has_run = False
         self._is_open = False
-        self._begun_ms = self._touched_ms = 0
+        self._begun_ms = self._touched_ms = self._ended_ms = 0
         self._programs = 0
         self._chain = bytes(32)
         self._fields: "dict[int, Any]" = {}
@@ -76,6 +81,7 @@ class Service:
 
         On record are the first, the second, the fourth, ...: who pulls the plug hides no more than half of them.
         """
+        self.has_run = True
         self._programs += 1
         self._chain = sha256(self._chain + sha256(program).digest()).digest()
         if not self._programs & (self._programs - 1):
@@ -85,7 +91,14 @@ class Service:
         """Close it, if it is open, and put that on record."""
         if self._is_open:
             self._is_open = False
+            self._ended_ms = self._ticks_ms()
             self._record(why)
+
+    def is_to_restart(self, is_quiet: bool) -> bool:
+        """Whether the chip is to start again now: programs have run, it is over, and quiet or 5 minutes ago."""
+        if self._is_open or not self.has_run:
+            return False
+        return is_quiet or not 0 <= ticks_diff(self._ticks_ms(), self._ended_ms) < _REST_MS
 
     def _record(self, detail: str) -> None:
         fields = dict(self._fields)

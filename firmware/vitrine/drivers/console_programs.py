@@ -87,6 +87,7 @@ class Programs:
         self._began_ms = 0
         self._is_late = False
         self._folder = "/"
+        self._path: "list[str]" = []
         self._names: "dict[str, Any]" = {}
         self._loaded: "set[str]" = set()  # modules that programs have imported
 
@@ -98,6 +99,10 @@ class Programs:
         modules: "Any" = sys.modules
         before = set(modules)
         held = {name: modules.get(name) for name in self._guards}
+        # The firmware's own are out of reach: who imports one gets another of its kind, on the guards.
+        for name in before:
+            if _is_ours(name):
+                held[name] = modules.pop(name)
         task = core.cur_task
         timer = machine.Timer(-1)
         self._is_late = False
@@ -105,8 +110,9 @@ class Programs:
         self._tick(None)
         timer.init(mode=machine.Timer.PERIODIC, period=_LOOK_MS, callback=self._tick)
         modules.update(self._guards)
-        # behind everything else: what lies there is not to be taken for the firmware's
-        sys.path.append("")
+        # theirs is behind everything else, and the firmware has its own again: what lies there is not to be taken for its
+        path = sys.path[:]
+        sys.path[:] = self._path or path + ["", "/lib"]
         try:
             error = _execute(source, self._names, "single" if is_interactive else "exec", self._folder)
         finally:
@@ -114,14 +120,16 @@ class Programs:
             if self._is_late:
                 os.dupterm(None)
             core.cur_task = task  # a program with an event loop of its own has changed it
+            for name in list(modules):
+                if _is_ours(name):
+                    del modules[name]
             for name in held:
                 if held[name] is None:
                     modules.pop(name, None)
                 else:
                     modules[name] = held[name]
             self._loaded |= set(modules) - before
-            if "" in sys.path:
-                sys.path.remove("")
+            self._path, sys.path[:] = sys.path[:], path
             self._folder = os.getcwd()
             os.chdir("/")
             if ticks_diff(self._ticks_ms(), self._began_ms) > _LONG_MS:
@@ -138,10 +146,10 @@ class Programs:
     def forget(self) -> None:
         """Throw the names away, and whatever the session has mounted from the technician's side."""
         self._names = {}
+        self._path = []
         self._folder = "/"
         for name in self._loaded:
-            if not name.startswith("vitrine"):
-                sys.modules.pop(name, None)
+            sys.modules.pop(name, None)
         self._loaded = set()
         try:
             os.umount("/remote")
@@ -158,6 +166,10 @@ class Programs:
             self._is_late = True
             self._feed()
             self._interrupter.press()
+
+
+def _is_ours(name: str) -> bool:
+    return name in ("main", "boot") or name.startswith("vitrine")
 
 
 def _execute(source: bytes, names: "dict[str, Any]", mode: str, folder: str) -> "BaseException | None":

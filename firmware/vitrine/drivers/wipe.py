@@ -7,9 +7,9 @@ What is secret goes first, as files may fail. From then on NVS is not touched: i
 behind its back, and only a start sets it right. What it knew of updates is in the mark, and comes back with that start:
 an old application does not come to run because somebody deprovisions the lock.
 
-A file can be written by whoever copies files over an open console. So NVS has to say that this lock, which has a record,
-asked for this mark: else it is removed, and nothing of it is believed. For a lock that cannot read its record NVS says
-so too, and the record must be unreadable again, more than once, at that start: one fault wipes nobody's lock.
+A file can be written by whoever copies files over an open console. So NVS has to say that this lock, if it has a
+record, asked for this mark: else it is removed, and nothing of it is believed. For a lock that cannot read its record
+NVS says so too, and it must be unreadable again, more than once, at that start: one fault wipes nobody's lock.
 """
 
 import os

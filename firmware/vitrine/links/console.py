@@ -37,7 +37,8 @@ class Console:
 
     wipe: given for a lock whose record is there but cannot be used. It is closed: what it was told in confidence may
     be there, and it knows nobody who might ask. The line `>wipe` calls it, to erase that all and start again.
-    make_programs() returns a drivers.console_programs.Programs; write(bytes) sends, unchanged.
+    make_programs() returns a drivers.console_programs.Programs; restart() starts the chip again; write(bytes) sends,
+    unchanged.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Console:
         dispatch: "Dispatch",
         lock_id: str,
         make_programs: "Callable[[], Any]",
+        restart: "Callable[[], object]",
         wipe: "Callable[[], object] | None" = None,
         write: "Callable[[bytes], Any] | None" = None,
     ) -> None:
@@ -52,6 +54,7 @@ class Console:
         self._clock = dispatch.clock
         self._lock_id = lock_id
         self._make_programs = make_programs
+        self._restart = restart
         self._wipe = wipe
         out: "Any" = sys.stdout
         self._write = write or out.buffer.write
@@ -144,7 +147,11 @@ class Console:
         is_open = self._is_open()
         if self._has_to_say and not is_open:
             self._say_closed()
-        return (is_open and bool(self._lock_id)) or self._channel is not None or self._has_to_say
+        dispatch = self._dispatch
+        has_run = dispatch.service is not None and dispatch.service.has_run
+        if has_run and dispatch.service.is_to_restart(dispatch.is_quiet()):
+            self._restart()
+        return (is_open and bool(self._lock_id)) or self._channel is not None or self._has_to_say or has_run
 
     def request(self, line: bytes) -> bool:
         """Answer `line` if it is a request of SPEC.md section 18; return whether it is one."""
