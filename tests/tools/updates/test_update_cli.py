@@ -289,6 +289,17 @@ def test_a_rollout(made, site):
 
 
 @needs_mosquitto
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_rollout_on_a_terminal(made, site, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    status, out, err = made("rollout", "start", "plan.toml", *site.words)
+    assert (status, err) == (0, "") and "case-1: done" in out
+    for row in (["canary", "1", "", "", "1", "", "", ""], ["ring 2", "2", "", "", "2", "", "", ""]):
+        assert row in [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()], out
+
+
+@needs_mosquitto
 def test_a_bad_build_stops_at_the_canary(made, site):
     site.locks["case-1"].is_good = False
     status, out, _ = made("rollout", "start", "plan.toml", "--state", "state", *site.words)

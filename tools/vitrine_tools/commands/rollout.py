@@ -223,12 +223,14 @@ def _run(site: Site, book: "Book", content: "Plan", signed: "Signed", component:
         harm = None if store is None else Figures(store, book.begun_s, content.baseline, content.stop)
         async with Exchange(address) as exchange:
             targets = Targets(exchange, signed, component, content.silent)
-            with _shown(book) as told:
+            with _shown(book) as (told, refresh):
                 runner = Runner(book, content, push=targets.push, check=targets.check, harm=harm, told=told)
                 task = asyncio.ensure_future(runner.run())
                 for number in (signal.SIGINT, signal.SIGTERM):
                     asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-                await asyncio.wait({task})
+                while not task.done():
+                    await asyncio.wait({task}, timeout=1)
+                    refresh()
                 return None if task.cancelled() else task.result()
 
     try:
@@ -242,8 +244,11 @@ def _run(site: Site, book: "Book", content: "Plan", signed: "Signed", component:
 
 
 @contextlib.contextmanager
-def _shown(book: "Book") -> "Iterator[Callable[[str], None]]":
-    """A table on a terminal, and each line below it; yield what takes a line for a person."""
+def _shown(book: "Book") -> "Iterator[tuple[Callable[[str], None], Callable[[], None]]]":
+    """A table on a terminal, and each line above it; yield what takes a line for a person, and what draws the table.
+
+    Drawn by who calls it, not by a thread of rich's: the book is read by the thread that opened it alone.
+    """
     import sys
     import time
 
@@ -261,10 +266,10 @@ def _shown(book: "Book") -> "Iterator[Callable[[str], None]]":
             say(line)
             sys.stdout.flush()
 
-        yield said
+        yield said, lambda: None
         return
-    with Live(get_renderable=lambda: _table(book), console=console, refresh_per_second=1):
-        yield say
+    with Live(get_renderable=lambda: _table(book), console=console, auto_refresh=False) as live:
+        yield say, live.refresh
 
 
 def _table(book: "Book") -> "Table":
