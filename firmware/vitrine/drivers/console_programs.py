@@ -110,7 +110,7 @@ class Programs:
         self._tick(None)
         timer.init(mode=machine.Timer.PERIODIC, period=_LOOK_MS, callback=self._tick)
         modules.update(self._guards)
-        # theirs is behind everything else, and the firmware has its own again: what lies there is not to be taken for its
+        # theirs is behind everything else, and ends with the program: no file there is to be taken for the firmware's
         path = sys.path[:]
         sys.path[:] = self._path or path + ["", "/lib"]
         try:
