@@ -21,7 +21,7 @@ from .manifest import MAX_SEQUENCE, Signed
 SMALL_PIECE: Final = 512  # over BLE and the console: a request has at most 768 bytes
 LARGE_PIECE: Final = 1024  # over HTTP and MQTT
 # what a person may not take from the reason's name
-_MEANINGS: Final = {
+_MEANINGS: Final[dict[int, str]] = {
     Reason.SequenceStale: "it runs this one or a newer one, or did once",
     Reason.PreconditionFailed: "its battery, or what it runs, is not what the manifest asks for",
 }
