@@ -114,12 +114,13 @@ def test_only_whole_blocks_survive_a_start_and_each_is_looked_at():
     lock.ask({1: update.manifest})
     for at in range(0, len(update.table) + 2 * SECTOR + 1000, 512):
         lock.ask({2: at, 3: stream[at : at + 512]})
-    for is_damaged in (False, True):
+    # of the last one the end is not there yet; its beginning is looked at when it comes again
+    for damage, kept in ((None, SECTOR), (100, 0)):
         lock = again(lock)
-        if is_damaged:
+        if damage is not None:
             path = components.PREFIX + "new"
             with open(path, "r+b") as file:
-                file.seek(5000)
+                file.seek(damage)
                 file.write(b"\x55\xaa")
             lock = again(lock)
         seen = []
@@ -131,7 +132,7 @@ def test_only_whole_blocks_survive_a_start_and_each_is_looked_at():
 
         lock.update._intake.take_up = noted
         lock.live(None, 100)
-        assert seen == [len(update.table) + (0 if is_damaged else 2 * SECTOR)], (is_damaged, seen)
+        assert seen == [len(update.table) + kept], (damage, seen)
         lock = lock_of(lock.nor)
 
 
@@ -529,17 +530,91 @@ def test_an_image_that_the_chip_does_not_take_is_let_go():
     assert refusal(lock, update.manifest)[0] == reasons.SEQUENCE_STALE
 
 
-def test_no_room_is_said_and_leaves_nothing():
-    lock = lock_of()
-    update = Component(0, 6, size=90_000)
+def written_in_part(lock, update, size):
+    """Bring so many bytes of the stream; return the last answer."""
     _, answer = lock.ask({1: update.manifest})
     stream = update.table + update.data
-    while 2 in answer:
-        answer = lock.ask({2: answer[2], 3: stream[answer[2] : answer[2] + 1000]})[1]
-    assert answer == {1: IDLE, 3: ORIGINAL, 5: reasons.STORE_FULL}
+    while answer.get(2, size) < size:
+        answer = lock.ask({2: answer[2], 3: stream[answer[2] : min(size, answer[2] + 1000)]})[1]
+    return answer
+
+
+def test_no_room_is_said_and_leaves_nothing():
+    lock = lock_of()
+    too_large = Component(0, 6, size=90_000)
+    assert refusal(lock, too_large.manifest) == (reasons.STORE_FULL, reasons.STORE_FULL, 1)
     assert os.listdir(ROOT) == []
-    small = Component(0, 7)
-    assert lock.live(small) == "reset"
+    # what is there when it begins can go meanwhile
+    update = Component(0, 6, size=40_000)
+    assert written_in_part(lock, update, 9_000)[1] == RECEIVING
+    with open(ROOT + "/other", "wb") as file:
+        file.write(bytes(40_000))
+    answer = written_in_part(lock, update, len(update.table + update.data))
+    assert answer == {1: IDLE, 3: ORIGINAL, 5: reasons.STORE_FULL}
+    assert os.listdir(ROOT) == ["other"]
+    os.remove(ROOT + "/other")
+
+
+def test_an_application_costs_an_erase_for_each_block_and_junk_costs_none():
+    lock = lock_of()
+    update = Component(0, 6, size=40_000)
+    lock.ask({1: update.manifest})
+    before = sum(lock.nor.erases)
+    for _ in range(3):
+        for at in range(len(update.table)):  # the table, byte by byte: whoever is there may send that
+            answer = lock.ask({2: at, 3: b"\x55"})[1]
+        assert (answer[2], answer[5]) == (0, reasons.DIGEST_MISMATCH)
+    assert sum(lock.nor.erases) == before
+    at = lock.ask({2: 0, 3: update.table})[1][2]
+    assert sum(lock.nor.erases) - before <= 2
+    before = sum(lock.nor.erases)
+    for _ in range(50):
+        for start in range(at, at + SECTOR, 1024):
+            answer = lock.ask({2: start, 3: bytes(1024)})[1]
+        assert (answer[2], answer[5]) == (at, reasons.DIGEST_MISMATCH)
+    assert sum(lock.nor.erases) == before
+    lock.live(update, 100)
+    blocks = len(update.table) // 16
+    assert blocks == 10 and sum(lock.nor.erases) - before <= blocks + 3, sum(lock.nor.erases) - before
+
+
+def test_a_beginning_that_is_not_what_it_was_is_not_added_to():
+    lock = lock_of()
+    update = Component(0, 6, size=14_000)
+    written_in_part(lock, update, len(update.table) + 2 * SECTOR)
+    lock = again(lock)
+    with open(components.PREFIX + "new", "r+b") as file:
+        file.seek(5000)
+        file.write(b"\x55\xaa")
+    lock = again(lock)
+    lock.live(update, 1000)
+    assert lock.records[-1] == ("refused", 6, reasons.FAULT)
+    lock = again(lock)
+    assert os.listdir(ROOT) == [] and lock.live(update) == "reset"
+
+
+def test_what_cannot_be_read_after_a_start_is_fetched_again():
+    lock = lock_of()
+    update = Component(0, 6, size=14_000)
+    written_in_part(lock, update, len(update.table) + 2 * SECTOR)
+    read = components.Application.read
+
+    def fails(self, number, size):
+        raise OSError(5)
+
+    components.Application.read = fails
+    try:
+        lock = again(lock)
+        lock.live(None, 1000)
+    finally:
+        components.Application.read = read
+    assert lock.records == [("refused", 6, reasons.FAULT)]
+    lock = again(lock)
+    assert os.listdir(ROOT) == []
+    os.mkdir(components.PREFIX + "stage")  # open() fails, and not for want of it
+    assert components.Stage().manifest is None
+    os.rmdir(components.PREFIX + "stage")
+    assert lock.live(update) == "reset"
 
 
 def test_a_confirmed_application_survives_whatever_happens_to_the_next():

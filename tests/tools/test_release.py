@@ -284,10 +284,10 @@ for _ in range(4):
     application.clear()
     stage.begin(bytes(512), False)
     blocks = -(-BUNDLE // 4096)
-    for _ in range(blocks):
-        stage.add(bytes(16))
+    stage.add([bytes(16)] * blocks)
+    assert application.room() >= BUNDLE
     for n in range(blocks):
-        application.write(n, bytes(min(4096, BUNDLE - 4096 * n)))
+        application.write(n, bytes(min(4096, BUNDLE - 4096 * n)), n == blocks - 1)
     stage.note()
     application.finish()
     active = application.number

@@ -126,6 +126,8 @@ class Update:
             fields[KID] = manifest.kid
             fields[SEQUENCE] = manifest.sequence
             reason, is_authentic = self._judge.decide(manifest, now.sequence if now else 0)
+            if reason == reasons.GRANTED and not self._judge.has_space(manifest):
+                reason = reasons.STORE_FULL
             if reason == reasons.GRANTED:
                 self._intake.begin(manifest, is_shadow)
                 self._touched_ms = self._ticks_ms()
@@ -157,7 +159,11 @@ class Update:
             return
         reason, is_authentic = self._judge.decide(manifest)
         if is_authentic and reason != reasons.SEQUENCE_STALE:
-            await self._intake.take_up(manifest)
+            try:
+                await self._intake.take_up(manifest)
+            except OSError:
+                self._intake.manifest = manifest
+                self._drop(reasons.FAULT)  # what is there cannot be read: it comes again
         else:
             # it was good once: it is what runs now, or what came back, or something higher was confirmed
             self._stage.end()

@@ -18,6 +18,7 @@ if _TYPE_CHECKING:
 
 _BLOCK = const(4096)
 _CHECK = const(16)  # bytes of a block's digest
+_EIO = const(5)
 
 
 class Intake:
@@ -33,6 +34,8 @@ class Intake:
         self.target: "Any" = None
         self.wanted = 0
         self.is_staged = False
+        # a stranger's junk must not wear the flash: nothing is written of a table or block that is not whole and good
+        self._table: "list[bytearray]" = []
         self._buffer: "Any" = None  # the block that comes in, so far as it is filled
         self._filled = 0
 
@@ -63,6 +66,7 @@ class Intake:
         self.is_staged = False
         self.wanted = self._filled = 0
         self._buffer = None
+        self._table = []
         if target is not None:
             target.clear()
 
@@ -88,16 +92,17 @@ class Intake:
         return True
 
     def let_go(self) -> None:
-        """Give the memory back; the block that was coming in begins anew."""
+        """Give the memory back; the table or block that was coming in begins anew."""
         self._buffer = None
-        self.wanted -= self._filled
+        self.wanted = 0 if self._table else self.wanted - self._filled
         self._filled = 0
+        self._table = []
 
     async def take_up(self, manifest: Manifest) -> None:
         """Go on with what was under way when the power failed."""
         self.target = target = self._target_of(manifest)
         size = self._stage.table_size
-        if size > manifest.table_size or (size == manifest.table_size and not self._is_table_good(manifest)):
+        if size and (size != manifest.table_size or self._stage.table_digest() != manifest.table):
             self._stage.begin(manifest.data, self._stage.is_shadow)
             size = 0
         self.wanted = size
@@ -133,14 +138,25 @@ class Intake:
         return reasons.GRANTED
 
     def _add(self, manifest: Manifest, piece) -> "tuple[int, bool]":
-        """Add to the table; return (bytes taken, whether all is well)."""
-        taken = min(len(piece), manifest.table_size - self.wanted)
-        self._stage.add(piece[:taken])
+        """Add to the table, and write it when it is whole; return (bytes taken, whether all is well)."""
+        at = self.wanted % _BLOCK
+        if not at:
+            self._table.append(bytearray(min(_BLOCK, manifest.table_size - self.wanted)))
+        part = self._table[-1]
+        taken = min(len(piece), len(part) - at)
+        part[at : at + taken] = piece[:taken]
         self.wanted += taken
-        if self.wanted == manifest.table_size and not self._is_table_good(manifest):
-            self._stage.begin(manifest.data, self._stage.is_shadow)
-            self.wanted = 0
+        if self.wanted < manifest.table_size:
+            return taken, True
+        self.wanted = 0  # until it is in its place
+        table, self._table = self._table, []
+        digest = sha256()
+        for part in table:
+            digest.update(part)
+        if digest.digest() != manifest.table:
             return taken, False
+        self._stage.add(table)
+        self.wanted = manifest.table_size
         return taken, True
 
     def _fill(self, manifest: Manifest, piece) -> "tuple[int, bool]":
@@ -161,14 +177,11 @@ class Intake:
         block = memoryview(self._buffer)[:size]
         if sha256(block).digest()[:_CHECK] != self._stage.block_digest(number):
             return taken, False
-        self.target.write(number, block)
+        self.target.write(number, block, self.wanted + size == manifest.table_size + manifest.size)
         if not self._is_there(number, size):
-            return taken, False
+            raise OSError(_EIO)
         self.wanted += size
         return taken, True
-
-    def _is_table_good(self, manifest: Manifest) -> bool:
-        return self._stage.table_digest() == manifest.table
 
     def _is_there(self, number: int, size: int) -> bool:
         """Read a block back."""

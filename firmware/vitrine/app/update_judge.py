@@ -45,6 +45,10 @@ class Judge:
             return reason or reasons.COMMAND_FORGED, False
         return reason, True
 
+    def has_space(self, manifest: "Manifest") -> bool:
+        """Whether an application finds room: one that does not is not to wear the flash until it is full."""
+        return manifest.component == IMAGE or manifest.size <= self._parts.application().room()
+
     def is_stale(self, sequence: int) -> bool:
         """Whether nothing of this sequence is taken: it, or a higher one, was confirmed, runs, or was tried."""
         slots = self._parts.slots

@@ -67,9 +67,8 @@ class Stage:
                 if len(head) == _HEAD:
                     self._flags = head[0]
                     self.manifest = file.read(head[1] << 8 | head[2])
-        except OSError as error:
-            if error.errno != _ENOENT:
-                raise
+        except OSError:
+            self.manifest = None  # there is none, or it cannot be read: it comes again
 
     @property
     def is_shadow(self) -> bool:
@@ -114,10 +113,11 @@ class Stage:
     def _table(self) -> int:
         return _HEAD + len(self.manifest or b"")
 
-    def add(self, piece) -> None:
-        """Add to the table."""
+    def add(self, pieces) -> None:
+        """Add the table."""
         with open(self._path, "ab") as file:
-            file.write(piece)
+            for piece in pieces:
+                file.write(piece)
 
     def table_digest(self) -> bytes:
         """Return the SHA-256 of the table."""
@@ -140,7 +140,8 @@ class Stage:
 class Application:
     """An application on its way into a slot: one file, block after block, that gets its name last.
 
-    number: of the slot, the one that is not `active`, which alone is never touched.
+    number: of the slot, the one that is not `active`, which alone is never touched. littlefs copies a block of its own
+    that was not full when something is added to it: what does not fill one stays in memory until the next block comes.
     """
 
     def __init__(self, active: int) -> None:
@@ -148,9 +149,16 @@ class Application:
         self._new = PREFIX + _NEW
         self._path = path_of(self.number)
         self._others = [self._new] + [path_of(each) for each in (A, B) if each != active]
+        self._rest = b""  # what comes after the end of the file
+
+    def room(self) -> int:
+        """Return how many bytes there is room for, when what may go has gone."""
+        block, _, _, free = os.statvfs(PREFIX[: PREFIX.rfind("/") + 1])[:4]
+        return block * (free + sum([-(-_size(path) // block) for path in self._others]))
 
     def clear(self) -> None:
         """Make room: what is in another slot neither runs nor will."""
+        self._rest = b""
         for path in self._others:
             _remove(path)
 
@@ -159,25 +167,40 @@ class Application:
         return -(-_size(self._whole()) // _BLOCK)
 
     def cut(self, number: int) -> int:
-        """Of so many good blocks, return how many stay: littlefs cannot shorten a file."""
-        if self.count() > number:
+        """Of so many good blocks, return how many stay: littlefs cannot shorten a file.
+
+        The beginning of the next one may be there. It came with a good one: write() sees whether it still is.
+        """
+        if _size(self._whole()) - number * _BLOCK >= _BLOCK:
             self.clear()
             return 0
         return number
 
-    def write(self, number: int, block) -> None:
-        """Add a block, durably."""
-        if _size(self._new) != number * _BLOCK:
+    def write(self, number: int, block, is_last: bool) -> None:
+        """Add a block: the last one durably, another one but for a few bytes, which go with the next."""
+        size = _size(self._new)
+        there = size - number * _BLOCK
+        if there + len(self._rest) != max(0, there):
             raise OSError(_EIO)
-        with open(self._new, "ab") as file:
-            file.write(block)
+        # where the block of littlefs ends that is the last one to be full: each begins with as many pointers as its
+        # number can be halved, and one, but for the first
+        end = len(block) if is_last else _BLOCK - 4 * (2 * number - bin(number).count("1"))
+        rest = bytes(block[end:])
+        with open(self._new, "a+b") as file:
+            if there > 0:
+                file.seek(number * _BLOCK)
+                if file.read(there) != block[:there]:
+                    raise OSError(_EIO)
+            file.write(self._rest)
+            file.write(block[max(0, there) : end])
+        self._rest = rest
 
     def read(self, number: int, size: int) -> "Iterator[bytes]":
         """Yield a block, piece by piece."""
         with open(self._whole(), "rb") as file:
             file.seek(number * _BLOCK)
             while size > 0:
-                piece = file.read(min(size, _PIECE))
+                piece = file.read(min(size, _PIECE)) or self._rest
                 if not piece:
                     return
                 size -= len(piece)
@@ -217,7 +240,7 @@ class Image:
         """All good blocks stay."""
         return number
 
-    def write(self, number: int, block) -> None:
+    def write(self, number: int, block, is_last: bool) -> None:
         """Erase and program a block, the last one filled up."""
         if number == 0 and (len(block) < 24 or block[0] != _IMAGE_MAGIC or not self._is_ours(block)):
             error = bundle.BundleError()
