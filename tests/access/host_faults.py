@@ -37,6 +37,7 @@ from support.access_lab import (
     cose_key,
     kid_of,
     make_proof,
+    make_provision,
     make_token,
 )
 from vitrine.access import persons, policy, proof, reasons
@@ -181,10 +182,14 @@ PATH = [
     (VerifiedTokens, "verdict", 1),
     (Policy, "verify", 1),
     (Policy, "issuer_of", 1),
-    (Policy, "check", 4),
+    (Policy, "check", 1),
+    (Policy, "_check_claims", 3),
     (Policy, "revoke", 1),
     (Policy, "admit", 2),
-    (Policy, "decide", 5),
+    (Policy, "decide", 1),
+    (Policy, "_decide", 5),
+    (Policy, "_repair", 0),
+    (Policy, "_check_repair", 4),
     (Policy, "_judge", 0),
     (Policy, "_check_act", 6),
     (Policy, "_check_uv", 1),
@@ -195,6 +200,7 @@ PATH = [
     (policy, "_check_lifetime", 3),
     (policy, "_check_time", 4),
     (Receipts, "receive", 1),
+    (Receipts, "is_just_made", 1),
     (Receipts, "_refusal", 2),
     (Receipts, "_keep", 2),
     (Receipts, "_take", 0),
@@ -381,6 +387,94 @@ def test_a_fault_that_comes_once_opens_nothing_that_a_rule_forbids(
                 except (AttributeError, TypeError, KeyError, NameError):
                     continue  # nor does an exception open
             assert not is_grant(decision), (name, number, changes, prepare.__name__)
+
+
+def lose_configuration(lab):
+    lab.configuration.is_sound = False
+
+
+def lose_receipts(lab):
+    lab.rules.receipts._taken = None
+
+
+def lose_revocations(lab):
+    lab.revocations.is_broken = lab.uses.is_broken = True
+
+
+def lose_and_revoke(lab):
+    lose_configuration(lab)
+    revoke(lab)
+    lab.revocations.revoked.add(bytes(8))
+
+
+def lose_and_forget(lab):
+    lose_revocations(lab)
+    forget_nonces(lab)
+
+
+LOST = (break_scenario, lose_configuration, lose_receipts, lose_revocations)
+JUST_MADE = {9: "service unlock hold courier", EXP: MISSING, NBF: MISSING, EXI: 60, CTI: bytes(8), CNONCE: NONCE}
+SERVICE = 130
+# what a lock that has lost its rules refuses: (claims, what is done to the lock, action)
+LOST_FORBIDDEN = [(JUST_MADE, lose, action) for lose in LOST for action in (0, 1, 128, 129, 131, 2)] + [
+    (JUST_MADE | changes, lose, SERVICE)
+    for lose in LOST
+    for changes in (
+        {EXI: MISSING, EXP: NOW_S + 60, NBF: NOW_S - 60, CNONCE: MISSING, CTI: b"identity"},
+        {EXI: MISSING, EXP: NOW_S + 60, NBF: NOW_S - 60, CTI: b"identity"},
+        {EXI: 1},  # the nonce is a second old
+        {USES: 9},
+        {WINDOWS: [[127, 0, 1440]]},
+        {PERSONS: 2, SUB: b"me"},
+        {UV: True},
+        {REVOKE: [0, 9, []]},
+        {9: "unlock"},
+        {9: "service admin"},
+        {3: "case-13"},
+        {NBF: NOW_S + 1},
+    )
+]
+LOST_FORBIDDEN += [(JUST_MADE, lose_and_revoke, SERVICE), (JUST_MADE, lose_and_forget, SERVICE)]
+
+
+def lost_decision(monkeypatch, changes, lose, action, *fault):
+    """The decision of a lock that has lost something; `fault`: owner, name and function that is faulty once."""
+    lab = Lab(make_provision(scopes="unlock hold service courier"))
+    lose(lab)
+    token = make_token(changes)
+    nonce = lab.session.hello(lab.now_ms)
+    with monkeypatch.context() as patch:
+        lab.session.present(token, TRUSTED, lab.now_ms)
+        if fault:
+            patch.setattr(*fault)
+        try:
+            return lab.session.act(action, False, make_proof(token, nonce, action), lab.now_ms, TRUSTED)
+        except (AttributeError, TypeError, KeyError, NameError):
+            return denied(reasons.FAULT)  # nor does an exception open
+
+
+def test_a_lock_that_lost_its_rules_grants_service_to_who_was_just_sent_and_nothing_else(monkeypatch):
+    for lose in LOST:
+        assert is_grant(lost_decision(monkeypatch, JUST_MADE, lose, SERVICE)), lose.__name__
+    for changes, lose, action in LOST_FORBIDDEN:
+        assert not is_grant(lost_decision(monkeypatch, changes, lose, action)), (changes, lose.__name__, action)
+    lab = Lab(make_provision(scopes="unlock hold service courier"))
+    lose_configuration(lab)
+    lab.rules.can_prove = lambda: False
+    assert not is_grant(lab.run(make_token(JUST_MADE), SERVICE)[1])
+
+
+@pytest.mark.parametrize(("owner", "name", "branches"), RULES)
+@pytest.mark.parametrize("change", [without_each_branch, with_each_condition_inverted])
+def test_a_fault_that_comes_once_has_a_lock_without_its_rules_grant_nothing_more(
+    monkeypatch, owner, name, branches, change
+):
+    sound = getattr(owner, name)
+    for number, faulty in enumerate(change(sound)):
+        for changes, lose, action in LOST_FORBIDDEN:
+            fault = (owner, name, once(faulty, sound))
+            decision = lost_decision(monkeypatch, changes, lose, action, *fault)
+            assert not is_grant(decision), (name, number, changes, lose.__name__, action)
 
 
 def test_no_fault_lets_a_forged_token_change_what_is_kept(monkeypatch):

@@ -17,6 +17,8 @@ from support.store import (
 )
 from vitrine_tools.commanding import Number
 from vitrine_tools.emulator.flash import FlashImage
+from vitrine_tools.field import diagnosis
+from vitrine_tools.field.authority import Authority, ServiceError
 from vitrine_tools.protocol import Action, Reason
 from vitrine_tools.tokens import Claims, issue
 
@@ -303,6 +305,15 @@ async def test_a_lock_that_does_not_know_what_was_forbidden_opens_for_nobody(sto
     async with store.lock() as lock:
         assert "rules:" + name in [event.get(DETAIL) for event in of_kind(lock, FAULT)]
         assert await reason_of(store, lock) == Reason.Fault
+        assert not [level for _, level in strike_changes(lock) if level]
+        # who mends it is let in: with a token that its issuer made for this lock just now
+        assert await reason_of(store, lock, store.token(scopes=("service",)), action=Action.SERVICE) == Reason.Fault
+        async with store.phone(lock) as (_, session):
+            authority = Authority(issuer=store.issuer)
+            acted = await authority.ask(session, Action.SERVICE)
+            assert "rules:" + name in (await diagnosis.fetch(session, LOCK_ID)).told[10]
+            with pytest.raises(ServiceError, match="Fault"):
+                await authority.again(session, Action.LOCK, acted.nonce)
         assert not [level for _, level in strike_changes(lock) if level]
 
 

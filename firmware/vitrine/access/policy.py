@@ -81,6 +81,9 @@ class Policy:
         """Return GRANTED or why `token` is good for nothing here now; its signature is not looked at."""
         if self._rules.is_sound is not True:
             return reasons.FAULT
+        return self._check_claims(token, instant)
+
+    def _check_claims(self, token: "Token", instant: "Instant") -> int:
         issuer = self.issuer_of(token)
         if issuer is None or (token.issuer_name is not None and token.issuer_name != issuer.name):
             return reasons.ISSUER_UNKNOWN
@@ -124,6 +127,12 @@ class Policy:
         The uses of a grant have been counted durably when this returns. A power cut in between costs a use, of each who
         asks together in the worst case, and gives none back.
         """
+        decision = self._decide(token, action, uv, instant, now_ms)
+        if action == SERVICE and decision.reason == reasons.FAULT:
+            decision = self._repair(token, action, uv, instant, now_ms)
+        return decision
+
+    def _decide(self, token: "Token", action: int, uv: bool, instant: "Instant", now_ms: int) -> "Decision":
         rules = self._rules
         if rules.is_sound is not True:
             return denied(reasons.FAULT, token, True)
@@ -145,6 +154,36 @@ class Policy:
             # nothing hangs on it: nobody waits for what only the record says
             decision.assess = lambda: rules.risk.assess(token, action, instant, now_ms)
         return decision
+
+    def _repair(self, token: "Token", action: int, uv: bool, instant: "Instant", now_ms: int) -> "Decision":
+        """Decide an act 130 at a lock that has lost its rules or its memory (SPEC.md section 5): else nobody mends it.
+
+        Asked twice, as in `_join`.
+        """
+        reason = self._check_repair(token, action, uv, instant, now_ms)
+        reason = reason or self._check_repair(token, action, uv, instant, now_ms)
+        return granted(token, reason) if reason == reasons.GRANTED else denied(reason, token, True)
+
+    def _check_repair(self, token: "Token", action: int, uv: bool, instant: "Instant", now_ms: int) -> int:
+        rules = self._rules
+        # made for this lock just now: nothing that was lost can have been about it
+        if action != SERVICE or rules.receipts.is_just_made(token, now_ms) is not True:
+            return reasons.FAULT
+        # but what only the lost part could tell
+        if token.uses is not None or token.windows or token.persons > 1 or token.revokes is not None:
+            return reasons.FAULT
+        try:
+            if rules.revocations.is_revoked(token) is not False:
+                return reasons.REVOKED
+        except StoreError:
+            pass  # that is what is lost
+        if rules.can_prove() is not True:
+            return reasons.FAULT
+        return (
+            self._check_claims(token, instant)
+            or self._check_act(token, action, instant[0], now_ms)
+            or self._check_uv(token, action, uv, 0)
+        )
 
     def _judge(self, token: "Token", action: int, uv: bool, score: int, instant: "Instant", now_ms: int) -> int:
         """Return GRANTED or why the holder may not do this: all but what others must do, and the uses."""

@@ -78,6 +78,13 @@ class Receipts:
         receipt = self._find(token)
         return 0 if receipt is None else receipt.left_ms(now_ms)
 
+    def is_just_made(self, token: "Token", now_ms: int) -> bool:
+        """Whether a token with exi was made for this lock so lately, 300 s or its exi, that no memory of it is needed."""
+        if token.exi is None or token.cnonce is None:
+            return False
+        age_ms = self._freshness.age_ms(token.cnonce, now_ms)
+        return age_ms is not None and age_ms < 1000 * token.exi
+
     def uses_left(self, token: "Token") -> int:
         """Return how many grants a token with exi and uses has left."""
         receipt = self._find(token)

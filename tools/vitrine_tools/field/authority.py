@@ -28,7 +28,7 @@ _ADVICE: Final[dict[int, str]] = {
     Reason.LockedDown: "the lock is in lockdown",
     Reason.PersonsRequired: "another person must ask within 30 s, with a token and a key of their own",
     Reason.UserVerificationRequired: "the token asks for a verified user: --uv says that there is one",
-    Reason.Fault: "the lock could not do it: `vitrine doctor` tells why",
+    Reason.Fault: "the lock could not do it, or has lost its rules: --key, an issuer's, opens service all the same",
     Reason.ActionUnknown: "the strike is tested over the wire only, and in service",
 }
 
