@@ -154,7 +154,8 @@ PUSH = ["update", "push", "app.manifest", "app.bundle", "--lock", LOCK]
 
 def test_push_over_bluetooth(made, lock, tmp_path):
     status, out, err = made(*PUSH, "--ble")
-    assert (status, err) == (0, "") and out.startswith(f"{LOCK}: 1.2.3 is there, whole and good; it switches when")
+    assert (status, err) == (0, f"{LOCK}: receiving, 0 %\n{LOCK}: staged\n"), err
+    assert out.startswith(f"{LOCK}: 1.2.3 is there, whole and good; it switches when")
     assert lock.installed == [(tmp_path / "app.bundle").read_bytes()]
     status, out, _ = made(*PUSH, "--wait", "--json")
     told = json.loads(out)
@@ -264,10 +265,20 @@ def site(made, tmp_path):
 def test_push_over_a_broker(made, site):
     words = ["--lock", "case-1", *site.words]
     status, out, err = made("update", "push", "app.manifest", "app.bundle", *words, "--wait")
-    assert (status, out, err) == (0, "case-1: 1.2.3 runs, confirmed\n", "")
+    assert (status, out) == (0, "case-1: 1.2.3 runs, confirmed\n")
+    assert err == "case-1: receiving, 0 %\ncase-1: staged\ncase-1: switched\n"
     assert made("update", "status", *words)[1] == "case-1: idle; sequence 7 runs\n"
     status, _, err = made("update", "status", "--lock", "case-9", *site.words, "--timeout", "0.3")
     assert status == 2 and "is case-9 connected to the broker?" in err
+
+
+@needs_mosquitto
+def test_a_push_that_is_interrupted_says_what_is_left(made, site):
+    site.locks["case-1"].busy = 10**9
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    words = ("--lock", "case-1", *site.words)
+    status, out, err = made("update", "push", "app.manifest", "app.bundle", *words)
+    assert (status, out) == (130, "") and "interrupted: case-1 keeps what it has; the same command goes on" in err
 
 
 @needs_mosquitto

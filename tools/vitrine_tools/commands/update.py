@@ -1,5 +1,6 @@
 """`vitrine update`: sign what locks may install, and bring it there: BLE, network, cable, or a broker."""
 
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,9 @@ def push(
 
     try:
         report, is_confirmed = asyncio.run(_reached(way, bring))
+    except KeyboardInterrupt:
+        output.print_problem(f"interrupted: {way.lock} keeps what it has; the same command goes on where it stopped")
+        raise typer.Exit(130) from None
     except Refused as refusal:
         _refused(way, refusal)
     except (LinkError, ProtocolError) as error:
@@ -354,17 +358,27 @@ def _refused(way: Way, refusal: Any) -> NoReturn:
 
 @contextmanager
 def _progress(lock_id: str, *, is_shown: bool) -> "Iterator[Callable[[Report, int, int], None]]":
-    """A bar on a terminal, else nothing; yield what is to be told of each answer."""
+    """A bar on a terminal, else a line at each tenth; yield what is to be told of each answer."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..updates.push import State
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
         task = bar.add_task(lock_id, total=None)
+        last = ""
 
         def told(report: "Report", sent: int, total: int) -> None:
-            done = sent if report.wanted is not None else total
+            nonlocal last
+            done = total if report.state in (State.STAGED, State.TRIAL) else sent
             bar.update(task, description=f"{lock_id} {_WORDS[report.state]}", completed=done, total=total)
+            line = _WORDS[report.state]
+            if report.state is State.RECEIVING:
+                line += f", {10 * (10 * done // total)} %"
+            if line != last and report.state is not State.IDLE and is_shown and not console.is_terminal:
+                print(f"{lock_id}: {line}", file=sys.stderr, flush=True)
+            last = line
 
         yield told
