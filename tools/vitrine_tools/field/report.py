@@ -38,12 +38,16 @@ class Report:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator["Report"]:
-        """Show it while this lasts."""
-        if not sys.stderr.isatty():
-            yield self
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as self._bar:
-            self._task = self._bar.add_task("", total=self._steps)
-            yield self
-        self._bar = None
+        """Show it while this lasts, and where it was interrupted."""
+        try:
+            if not sys.stderr.isatty():
+                yield self
+                return
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            with Progress(*columns, console=Console(stderr=True), transient=True) as self._bar:
+                self._task = self._bar.add_task("", total=self._steps)
+                yield self
+            self._bar = None
+        except KeyboardInterrupt:
+            print(f"vitrine: interrupted ({self._what}); the same command goes on from there", file=sys.stderr)
+            raise
