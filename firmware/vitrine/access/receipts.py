@@ -79,7 +79,7 @@ class Receipts:
         return 0 if receipt is None else receipt.left_ms(now_ms)
 
     def is_just_made(self, token: "Token", now_ms: int) -> bool:
-        """Whether a token with exi was made for this lock so lately, 300 s or its exi, that no memory of it is needed."""
+        """Whether a token with exi was made for this lock so lately, 300 s or its exi, that no memory is needed."""
         if token.exi is None or token.cnonce is None:
             return False
         age_ms = self._freshness.age_ms(token.cnonce, now_ms)
