@@ -66,7 +66,7 @@ def build():
     scenario.attach(door, clock, configuration, evidence)
     configuration.add_listener(clock.configure)
     configuration.add_listener(door.configure)
-    tables = KeyTables(Files("/"), lambda event, _detail: events.record(FAULT, {DETAIL: event}))
+    tables = KeyTables(Files("/"), lambda event, _: events.record(FAULT, {DETAIL: event}), blob("tables"), random_bytes)
     judgement = Judgement(
         identity, blob, data_partition, tables, configuration, scenario, door, timekeeper, freshness, clock, evidence
     )

@@ -1,6 +1,8 @@
 """The tables of pinned and holder keys: kept, checked, rebuilt, bounded, and made in slices."""
 
 import asyncio
+import hashlib
+import os
 
 import pytest
 from nacl.signing import SigningKey
@@ -35,16 +37,38 @@ class Store(dict):
             raise OSError(5)
 
 
+class Secrets:
+    """The blob with the lock's secret."""
+
+    def __init__(self):
+        self.blob = None
+        self.broken = False
+
+    def load(self):
+        if self.broken:
+            raise OSError(5)
+        return self.blob
+
+    def save(self, data):
+        self.blob = data
+
+
 class Bench:
     def __init__(self, holders=2):
         self.store = Store()
+        self.secrets = Secrets()
         self.events = []
         self.holders = holders
         self.restart()
 
     def restart(self):
         self.tables = KeyTables(
-            self.store, lambda event, detail: self.events.append(event), teeth=TEETH, holders=self.holders
+            self.store,
+            lambda event, detail: self.events.append(event),
+            self.secrets,
+            os.urandom,
+            teeth=TEETH,
+            holders=self.holders,
         )
 
     def work(self):
@@ -123,6 +147,44 @@ def test_a_damaged_table_is_reported_rebuilt_and_never_used(bench, damage):
     bench.work()
     assert key.has_table
     assert bench.store[name] == sound
+
+
+def test_a_table_that_was_made_elsewhere_is_never_used(bench):
+    """Whoever may write files could have the issuer's key verify as his own: of a table of that, in its place."""
+    bench.tables.pin(raw(1))
+    bench.work()
+    (name,) = bench.store
+    thief = Bench()
+    thief.tables.pin(raw(1))
+    thief.tables.pin(raw(6))
+    thief.work()
+    table = max(data for other, data in thief.store.items() if other != name)[32:]
+    assert len(table) == len(bench.store[name]) - 32
+    codes = [thief.tables._code(PublicKey(raw(1)), table), bench.store[name][:32], bytes(32)]
+    codes.append(hashlib.sha256(b"vitrine comb table 1" + raw(1) + table).digest())
+    for code in codes:
+        bench.store[name] = code + table
+        bench.restart()
+        key = bench.tables.pin(raw(1))
+        assert bench.events[-1] == "key_table_damaged" and not key.has_table
+        assert works(key, 1) and not works(key, 6)
+    # it is the code that counts: with the lock's own secret that table would be used
+    bench.store[name] = bench.tables._code(PublicKey(raw(1)), table) + table
+    bench.restart()
+    assert not works(bench.tables.pin(raw(1)), 1)
+
+
+@pytest.mark.parametrize("secret", [None, b"", b"short", "broken"])
+def test_without_its_secret_a_table_is_made_again(bench, secret):
+    bench.tables.pin(raw(1))
+    bench.work()
+    bench.secrets.broken = secret == "broken"
+    bench.secrets.blob = secret
+    bench.restart()
+    key = bench.tables.pin(raw(1))
+    assert not key.has_table and bench.events == ["key_table_store" if secret == "broken" else "key_table_damaged"]
+    bench.work()
+    assert key.has_table and works(key, 1)
 
 
 def test_an_unpinned_key_leaves_nothing(bench):

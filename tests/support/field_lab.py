@@ -51,7 +51,7 @@ clock = Clock(machine.RTC(), identity.provisioned_at, Settings())
 clock.raise_floor(Integer("vitrine", "floor").load() or 0)
 events = EventLog(clock, lambda record: None)
 evidence = Evidence(events, lambda: Journal(data_partition("journal"), blob("journal"), clock), identity.lock_id)
-tables = KeyTables(Files("/"), events.record, 2)
+tables = KeyTables(Files("/"), events.record, blob("tables"), os.urandom, 2)
 lock = Field(identity, Chip("vitrine"), evidence, clock, tables)
 
 def refused(call, *values):

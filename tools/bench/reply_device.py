@@ -139,7 +139,7 @@ def main():
         seen.clear()
         controller = Controller(door, door, Settings(), EventLog(door), time.ticks_ms)  # a coil that is off
         # a holder who was never here before; app.dispatch does this while he is still confirming
-        tables[0] = KeyTables(None, print)
+        tables[0] = KeyTables(None, print, None, bytes)
         tables[0].expect(holder_key)
         gc.collect()
         start_us = time.ticks_us()

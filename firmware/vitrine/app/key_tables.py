@@ -1,11 +1,12 @@
 """Comb tables for the keys that a lock meets again: its pinned issuers, and the holders who were here lately.
 
 With its table a key is verified two to three times as fast (crypto/comb.py). A pinned key's table is kept in the store,
-bound to the key by a digest; it is computed here, on the lock, and never taken from a peer. A holder's table lives in
-memory, in a bounded cache. Until its table is there, a key works without.
+bound to the key by an authentication code; it is computed here, on the lock, and never taken from a peer. A holder's
+table lives in memory, in a bounded cache. Until its table is there, a key works without.
 
-The digest finds a damaged table, as flash ages or a write is cut off; whoever can write the store at will could
-replace the pinned keys themselves. A table that does not match is reported, removed, and computed again: never used.
+A table is as good as the key: one of another key would have that one's signatures pass. Tables are files, and whoever is
+at an open console may write those; the secret of their codes is none. A table that does not match, damaged as flash
+ages, cut off or made elsewhere, is reported, removed, and computed again: never used.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from micropython import const
 
 from vitrine.crypto import comb
 from vitrine.crypto.ed25519 import PublicKey, verdict
+from vitrine.crypto.hmac256 import constant_time_equal, hmac_sha256
 from vitrine.crypto.scalar import comb_size
 
 _TYPE_CHECKING = const(0)
@@ -32,7 +34,8 @@ if _TYPE_CHECKING:
 
 _DIGEST = const(32)
 _EXPECTED_MAX = const(3)  # one for each connection
-_DOMAIN = const(b"vitrine comb table 1")
+_DOMAIN = const(b"vitrine comb table 2")
+_SECRET = const(16)
 
 
 class KeyTables:
@@ -43,10 +46,21 @@ class KeyTables:
     """
 
     def __init__(
-        self, store: "TableStore", record: "Callable[[str, object], None]", teeth: int = 6, holders: int = 4
+        self,
+        store: "TableStore",
+        record: "Callable[[str, object], None]",
+        secrets,
+        random_bytes: "Callable[[int], bytes]",
+        teeth: int = 6,
+        holders: int = 4,
     ) -> None:
-        """Keep tables of `teeth` teeth (6: 6 KB a key) and at most `holders` holder keys."""
+        """Keep tables of `teeth` teeth (6: 6 KB a key) and at most `holders` holder keys.
+
+        secrets: the store of one blob that no file can replace, with the secret of the codes; made at first need.
+        """
         self._store = store
+        self._secrets = secrets
+        self._random_bytes = random_bytes
         self._record = record
         self._teeth = teeth
         self._limit = holders
@@ -164,7 +178,7 @@ class KeyTables:
         if data is None:
             return None
         table = data[_DIGEST:]
-        if len(table) == comb_size(self._teeth) and data[:_DIGEST] == _digest(key, table):
+        if len(table) == comb_size(self._teeth) and constant_time_equal(data[:_DIGEST], self._code(key, table)):
             return table
         self._record("key_table_damaged", name)
         self._store.remove(name)
@@ -172,18 +186,18 @@ class KeyTables:
 
     def _save(self, key: PublicKey, name: str, table: bytes) -> None:
         try:
-            self._store.save(name, _digest(key, table) + table)
+            self._store.save(name, self._code(key, table) + table)
         except OSError as error:
             self._record("key_table_store", error)
+
+    def _code(self, key: PublicKey, table: bytes) -> bytes:
+        """Bind the table to its key, and to this lock; the length tells the teeth. Raises OSError."""
+        secret = self._secrets.load() or b""
+        if len(secret) != _SECRET:
+            secret = self._random_bytes(_SECRET)
+            self._secrets.save(secret)
+        return hmac_sha256(secret, _DOMAIN, key.raw, table)
 
 
 def _name(raw: bytes) -> str:
     return "comb-" + hashlib.sha256(raw).digest()[:8].hex()
-
-
-def _digest(key: PublicKey, table: bytes) -> bytes:
-    """Bind the table to its key; the length tells the teeth."""
-    digest = hashlib.sha256(_DOMAIN)
-    digest.update(key.raw)
-    digest.update(table)
-    return digest.digest()
