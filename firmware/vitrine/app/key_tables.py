@@ -4,7 +4,7 @@ With its table a key is verified two to three times as fast (crypto/comb.py). A 
 bound to the key by an authentication code; it is computed here, on the lock, and never taken from a peer. A holder's
 table lives in memory, in a bounded cache. Until its table is there, a key works without.
 
-A table is as good as the key: one of another key would have that one's signatures pass. Tables are files, and whoever is
+A table is as good as the key: one of another key has that one's signatures pass. Tables are files, and whoever is
 at an open console may write those; the secret of their codes is none. A table that does not match, damaged as flash
 ages, cut off or made elsewhere, is reported, removed, and computed again: never used.
 """
