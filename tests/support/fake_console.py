@@ -7,6 +7,8 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
+_LINGER_S = 0.2
+
 
 class FakeConsole:
     """`path` leads to it. on_bytes(data) returns what it says to `data`; it may be anything.
@@ -52,6 +54,9 @@ class FakeConsole:
                 self.heard += data
                 out += self._on_bytes(data)
             elif self._stop in ready:
+                # a pseudo-terminal hands on what was written a moment later
+                if select.select([self._wire], [], [], _LINGER_S)[0]:
+                    self.heard += os.read(self._wire, 4096)
                 return
             if writable and out:
                 try:

@@ -221,10 +221,10 @@ def is_there(pid):
 def on_a_terminal(folder, temporary, broker="embedded"):
     """A fleet of two, for a person at a terminal; yields (process, what reads its screen until it shows something)."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     process = subprocess.Popen(
         [*VITRINE, "emulate", str(folder), "--count", "2", "--broker", broker, "--unlocks-per-minute", "120"],
-        env={**os.environ, "TMPDIR": str(temporary), "TERM": "xterm"},
+        env={**os.environ, "TMPDIR": str(temporary), "TERM": "xterm", "COLUMNS": "80"},
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
@@ -249,7 +249,7 @@ def on_a_terminal(folder, temporary, broker="embedded"):
 
 def has_opened(screen):
     return "case-002" in screen and any(
-        re.search(r"case-00[12] +\S +\w+ +\S +\w+ +\S +[1-9]", line) for line in screen.splitlines()
+        re.search(r"case-00[12] +\S +\S+ +\S +\S+ +\S +[1-9]", line) for line in screen.splitlines()
     )
 
 

@@ -13,6 +13,7 @@ from vitrine_tools.collector.intake import Intake
 from vitrine_tools.collector.service import Collector
 from vitrine_tools.collector.store import Store
 from vitrine_tools.commanding_broker import connected, send_to_group
+from vitrine_tools.emulator.flash import FLASH_SIZE
 from vitrine_tools.personal_data import find
 from vitrine_tools.pos.bridge import Bridge, Shop
 from vitrine_tools.pos.till_book import TillBook
@@ -96,7 +97,7 @@ async def test_a_day_in_the_shop_leaves_nothing_personal_anywhere(broker, tmp_pa
     assert where == []
     assert [line for line in lines if list(find(line.encode()))] == []
     flash = case.flash.path.read_bytes()
-    assert len(flash) == 4 << 20 and list(find(flash)) == []
+    assert len(flash) == FLASH_SIZE and list(find(flash)) == []
     for name in ("sales.db", "records.db"):
         assert list(find((tmp_path / name).read_bytes())) == [], name
 

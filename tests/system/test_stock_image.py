@@ -40,7 +40,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "OUT", tmp_path / "mip")
     short = tmp_path / "package.json"
     rows = json.loads(frozen.PACKAGE.read_text())["urls"]
-    left_out = ("board.mpy", "aioble/")
+    left_out = ("board.mpy", "aioble/", "microdot/", "umqtt/")
     short.write_text(json.dumps({"urls": [row for row in rows if not row[0].startswith(left_out)]}))
     monkeypatch.setattr(frozen, "PACKAGE", short)
     return frozen.compile_package("VITRINE_ESP32", "x64").parent

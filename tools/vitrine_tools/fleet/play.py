@@ -118,7 +118,9 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
 
 def _screen(fleet: Fleet, traffic: Traffic, room: int) -> Group:
     table = Table()
-    for name in ("lock", "bolt", "door", "unlocks", "refused", "failed", "stored", "trouble"):
+    # on 80 columns a state may be cut, a lock's name may not: it is what one types
+    table.add_column("lock", no_wrap=True, min_width=max(len(member.lock_id) for member in fleet.members))
+    for name in ("bolt", "door", "unlocks", "refused", "failed", "stored", "trouble"):
         table.add_column(name)
     # what needs somebody comes first
     members = sorted(fleet.members, key=lambda member: (not member.trouble, member.lock_id))
