@@ -7,12 +7,15 @@ import stat
 import subprocess
 import sys
 import time
+import tomllib
 
 import pytest
 
 from vitrine_tools import cli, control, keys, tokens
 from vitrine_tools.ble.private_bus import ADDRESS_VARIABLE
+from vitrine_tools.field import site
 from vitrine_tools.provisioning import Issuer, Provision
+from vitrine_tools.updates.rollout import plan as plans
 
 VITRINE = [sys.executable, "-c", "from vitrine_tools.cli import main; main()"]
 
@@ -40,6 +43,13 @@ def store(run, tmp_path):
     assert run("keygen", "holder")[0] == 0
     assert run(*["token", "issue", "--key", "issuer.pem", "--holder", "holder.pub.pem", "--lock", "case-12"])[0] == 0
     return tmp_path
+
+
+def test_examples_are_what_the_commands_read(run, tmp_path):
+    status, text, err = run("provision", "--example")
+    assert (status, err) == (0, "") and site.SiteTable.model_validate(tomllib.loads(text)).wifi is not None
+    status, text, err = run("rollout", "plan", "--example")
+    assert (status, err) == (0, "") and len(plans.parse(text, tmp_path).ring) == 3
 
 
 def test_help_and_version(run):

@@ -21,7 +21,7 @@ _SCOPES: Final = ("unlock", "hold", "courier")
 _RIGHTS: Final = (*_SCOPES, "service", "update", "admin")  # of the issuer, so that it can sign whatever is tried out
 _ISSUER = "issuer.pem"
 _SITE = """\
-# Whom the locks of this site trust; what else there may be: `vitrine provision --help`
+# Whom the locks of this site trust; what else there may be: `vitrine provision --example`
 zone = "{zone}"
 
 [[issuers]]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+import typer
+
 
 def with_options(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of a dataclass; they come as its first argument."""
@@ -30,3 +32,19 @@ def with_options(options: type) -> Callable[[Callable[..., None]], Callable[...,
         return command
 
     return decorate
+
+
+def example(module: str, what: str) -> Any:
+    """Return the option --example: print the file that the docstring of `module` (of these tools) shows, and end."""
+
+    def show(is_asked: bool) -> None:
+        if is_asked:
+            import importlib
+            import textwrap
+
+            text = importlib.import_module(f"vitrine_tools.{module}").__doc__ or ""
+            shown = [line for line in text.splitlines() if not line or line.startswith("    ")]
+            typer.echo(textwrap.dedent("\n".join(shown)).strip())
+            raise typer.Exit
+
+    return typer.Option("--example", help=f"print {what} with all that may be in it", callback=show, is_eager=True)

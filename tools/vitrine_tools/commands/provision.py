@@ -7,7 +7,7 @@ import typer
 
 from . import output
 from .collect import PassphraseOption
-from .options import with_options
+from .options import example, with_options
 from .service import Right
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def provision(
     ),
     passphrase_file: PassphraseOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    is_example: Annotated[bool, example("field.site", "a site file")] = False,
 ) -> None:
     """Make the lock at PORT one of a site. May be run again at any time: it does what is missing.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output
-from .options import with_options
+from .options import example, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,11 @@ class Site:
 
 
 @app.command()
-def plan(plan: PlanArgument, as_json: JsonOption = False) -> None:
+def plan(
+    plan: PlanArgument,
+    as_json: JsonOption = False,
+    is_example: Annotated[bool, example("updates.rollout.plan", "a plan")] = False,
+) -> None:
     """Show which locks are in which ring, and do nothing."""
     _, content, signed, _ = _load(plan)
     rings = _assigned(content, signed)
