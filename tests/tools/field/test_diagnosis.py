@@ -127,6 +127,7 @@ CASES = [
     ({12: [90_000, 9_000]}, "heap", True),
     ({12: [9_000, 0]}, "heap", True),
     (changed(13, 0, 3), "watchdog", True),
+    (changed(13, 1, 2), "starts", False),
     (changed(13, 1, 3), "starts", True),
     ({15: ["ble"]}, "silent", True),
     ({14: {"ble": 2}}, "restarts", False),

@@ -12,6 +12,7 @@ from .. import describe, protocol
 ERASES_MAX: Final = 100_000  # what a NOR flash is rated for
 _WORN: Final = ERASES_MAX // 2
 _FREE_LEAST: Final = 24 * 1024  # one comb table and one TLS record, twice
+_STARTS_MANY: Final = 3  # provisioning ends one or two; at 4 the lock raises an alarm by itself
 _UNACKNOWLEDGED_PER_SECTOR: Final = 30  # of a sector of 4 KB, as records are
 _REVOKED_MAX, _SPENT_MAX = 2000, 4096  # SPEC.md section 13
 _FULL: Final = 0.95
@@ -158,10 +159,12 @@ def _start(told: Told) -> Iterator[Finding]:
         cause, too_soon, _ = told[13]
         if cause == _RESET_WATCHDOG:
             yield _wrong("watchdog", "its watchdog started it: it hung", "pull its records and report it")
-        if too_soon:
+        if too_soon >= _STARTS_MANY:
             yield _wrong(
                 "starts", f"{too_soon} starts right before this one ended within a minute", "look at its supply"
             )
+        elif too_soon:
+            yield _note("starts", "a start right before this one ended within a minute", "look, unless a tool ended it")
     for name in told[15] or ():
         yield _wrong("silent", f"its task {name} does not answer", "start it again, then report it")
     for name, restarts in (told[14] or {}).items():
