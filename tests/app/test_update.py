@@ -539,6 +539,49 @@ def written_in_part(lock, update, size):
     return answer
 
 
+def test_a_journal_that_takes_nothing_in_does_not_pass():
+    lock = lock_of()
+    update = Component(0, 6)
+    assert lock.live(update) == "reset"
+    lock = Lock(lock.nor)
+    lock.is_deaf = True
+    lock.start()
+    assert lock.running.sequence == 6
+    assert lock.live() == "reset"
+    lock = lock_of(lock.nor)
+    assert lock.running.sequence == ORIGINAL and lock.parts.floor.load() is None
+
+
+def folder(slot, path):
+    return [(name, size) for name, _, _, size in sorted(slot.ilistdir(path))]
+
+
+def test_a_slot_can_be_looked_at():
+    files = ("", "a", "access/a", "access/b/c", "access/b/d", "accessory", "b/a")
+    content = bytes(range(64)) * 16
+    with_slot = lock_of()
+    path = ROOT + "/slot-a"
+    data = bundle(6, content, files)
+    with open(path, "wb") as file:
+        file.write(data)
+    slot = slots.Slot(path, 1, ORIGINAL)
+    size = len(content) // len(files) + 3
+    assert folder(slot, "/") == [("main.mpy", size), ("vitrine", 0)]
+    rows = [("a.mpy", size + 1), ("access", 0), ("accessory.mpy", size + 9), ("b", 0)]
+    assert folder(slot, "vitrine") == rows == folder(slot, "/vitrine/")
+    assert folder(slot, "vitrine/access") == [("a.mpy", size + 8), ("b", 0)]
+    assert folder(slot, "vitrine/access/b") == [("c.mpy", size + 10), ("d.mpy", size + 10)]
+    for wrong in ("vitrine/acc", "main.mpy", "lib"):
+        try:
+            folder(slot, wrong)
+        except OSError as error:
+            assert error.errno == 2
+        else:
+            raise AssertionError(wrong)
+    assert slot.statvfs("/")[:6] == (1, 1, len(data), 0, 0, len(files))
+    with_slot.end()
+
+
 def test_no_room_is_said_and_leaves_nothing():
     lock = lock_of()
     too_large = Component(0, 6, size=90_000)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from support.console_lab import Technician
 from support.store import FAULT, LOCK_ID, of_kind
 from support.update_lab import UpdateStore, application, image, signed, updates_of
 from vitrine_tools.emulator import FlashImage
@@ -159,6 +160,23 @@ async def test_people_get_in_while_an_update_comes(store, lock):
     assert lock.strike_energised and not lock.resets
     await lock.advance(30_000)
     assert lock.resets and await running(store, lock) == 8
+
+
+async def test_mpremote_can_look_at_a_slot(store, tmp_path):
+    async with store.lock() as lock:
+        await install(store, lock, application(8))
+    port = tmp_path / "wire"
+    async with store.lock(virtual=False, console=port) as lock:
+        await lock.wait_advertising()
+        technician = Technician(store, lock, port)
+        await technician.serve()
+        table = await technician.mpremote("df")
+        assert " /app\n" in table and " /\n" in table, table
+        tree = await technician.mpremote("tree", ":/app")
+        assert "main.mpy" in tree and "update_intake.mpy" in tree, tree
+        sizes = await technician.mpremote("ls", ":/app/vitrine/app")
+        assert "update_intake.mpy" in sizes and " 0 " not in sizes, sizes
+        await technician.check()
 
 
 async def test_an_open_door_holds_the_switch_up(store, lock):

@@ -72,10 +72,17 @@ class Trial:
             slots.trial = 0
             slots.save()
             return
+        evidence = self._dispatch.evidence
+        count = evidence.count
         self.record("installed", row[1], row[2])
-        failure = "sequence" if self._parts.sequence != row[1] else await self._parts.gate(vote)
+        if self._parts.sequence != row[1]:
+            failure = "sequence"
+        elif evidence.count == count:
+            failure = "journal"  # it has not come in
+        else:
+            failure = await self._parts.gate(vote)
         if failure:
-            self._dispatch.evidence.record(FAULT, {DETAIL: ("update:" + failure)[:DETAIL_MAX]})
+            evidence.record(FAULT, {DETAIL: ("update:" + failure)[:DETAIL_MAX]})
             slots.starts = 0
             slots.save()
             self._parts.reset()

@@ -16,6 +16,7 @@ from micropython import const
 
 _TYPE_CHECKING = const(0)
 if _TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 PREFIX = "/slot-"  # in the root: a folder of their own would take two blocks
@@ -71,7 +72,7 @@ class Slots:
 
 
 class Slot:
-    """A bundle as a read-only file system: what import needs of one, and nothing else.
+    """A bundle as a read-only file system: what import needs of one, and what it takes to look at it.
 
     Files are found by the CRC-32 of their path, which is compared then; folders by it alone.
     """
@@ -105,6 +106,28 @@ class Slot:
         if mode == _FILE_MODE and _place(self._files, name) < 0:
             raise OSError(_ENOENT)
         return (mode,) + self._about + (0, 0, 0, 0, 0, 0, 0)
+
+    def statvfs(self, path: str) -> "tuple[int, ...]":
+        """Return what os.statvfs does: a block is a byte, none is free, and nothing can be written."""
+        return 1, 1, os.stat(self._path)[6], 0, 0, len(self._files) >> 2, 0, 0, 1, 47
+
+    def ilistdir(self, path: str) -> "Iterator[tuple[str, int, int, int]]":
+        """Yield what os.ilistdir does."""
+        folder = path.strip("/").encode()
+        if _place(self._folders, folder) < 0:
+            raise OSError(_ENOENT)
+        if folder:
+            folder += b"/"
+        before = b""
+        with open(self._path, "rb") as file:
+            for i in range(0, len(self._rows), 4):
+                name, _, size = _row(file, struct.unpack_from(">I", self._rows, i)[0])
+                if name.startswith(folder):
+                    name, *more = name[len(folder) :].split(b"/", 1)
+                    # ordered by path: those of a folder come one after the other
+                    if name != before:
+                        yield (name.decode(), _FOLDER_MODE, 0, 0) if more else (name.decode(), _FILE_MODE, 0, size)
+                    before = name
 
     def open(self, path: str, mode: str) -> "Any":
         """Open a file for reading, inflated while it is read."""
