@@ -74,3 +74,18 @@ def test_a_confirmed_application_that_does_not_run_is_on_record():
     for data in (slots(1, 0, (SEQUENCE, 0)), slots(2, 0, (SEQUENCE + 9, SEQUENCE)), slots(0, 0, (SEQUENCE + 1, 0))):
         assert live(data) == (0, [])
     assert live(slots(1, 0, (SEQUENCE + 1, 0))[:-1]) == (0, [])
+
+
+def test_what_cannot_be_loaded_is_busy_and_may_come_another_time():
+    trouble = [MemoryError, OSError]
+    records = []
+
+    def load():
+        if trouble:
+            raise trouble.pop()
+        return Update()
+
+    updates = Updates(Store(None), load, lambda kind, fields: records.append(fields[15]))
+    assert updates.answer({}, 1, 1) == (2, None) and updates.answer({}, 1, 1) == (2, None)
+    assert records == ["update:OSError"]
+    assert updates.answer({}, 1, 1) == (0, {1: 0})

@@ -25,6 +25,7 @@ _ROW = const(40)
 _SEQUENCE_AT = const(-28)  # and a row for each number of a slot
 _STAGE = const("/slot-stage")
 _PIECE_MAX = const(1024)
+_BUSY = const(2)
 
 
 class Updates:
@@ -36,11 +37,19 @@ class Updates:
         self._record = record
         self._update: "Any" = None
         self._wake = asyncio.Event()
+        self._is_told = False  # that it cannot be loaded
 
     def answer(self, body: "Any", link: int, own: int) -> "tuple[int, Any]":
         """Answer op 9, as Update.answer; raises Malformed."""
         _check(body)
-        answer = self._loaded().answer(body, link, own)
+        try:
+            answer = self._loaded().answer(body, link, own)
+        except (MemoryError, OSError) as error:
+            # no room for what it takes, or a flash that fails: no link is to end by that, nor who asks to fill the journal
+            if not self._is_told:
+                self._is_told = True
+                self._record(FAULT, {DETAIL: "update:" + type(error).__name__})
+            return _BUSY, None
         self._wake.set()
         return answer
 
