@@ -380,3 +380,25 @@ async def test_service_leaves_nothing_on_the_heap(store):
                 used.append((await lock.memory())["used"])
             await lock.advance(1_000)
         assert used[2] - used[1] < 1024, used
+
+
+async def test_fifty_services_leave_nothing_on_the_heap(store):
+    """One after the other, so that no restart comes between: each begun, with programs and files, and closed."""
+    async with wired(store, is_served=False) as (lock, phone):
+        used = []
+        token = store.token(scopes=("service",))
+        for turn in range(50):
+            assert (await phone.open(token, store.holder, action=Action.SERVICE)).is_granted
+            await phone.say(RAW, RAW_BANNER)
+            program = (
+                f"import errno\nx = bytes(2000)\nwith open('/{turn % 3}', 'wb') as file: file.write(x)\nlock.state()"
+            )
+            assert await run(phone, program) == ("", "")
+            await phone.say(b"\x02\x03", b">>> \r\n>>> ")
+            await phone.say(b"\x04", BANNER)
+            if turn in (9, 29, 49):
+                used.append((await lock.memory())["used"])
+        assert details(lock) == ["begin", "closed"] * 50 and lock.resets == []
+        assert used[2] - used[1] < 1024, used
+        await lock.advance(10_000)
+        assert lock.resets == [2]
