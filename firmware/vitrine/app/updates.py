@@ -45,7 +45,7 @@ class Updates:
         try:
             answer = self._loaded().answer(body, link, own)
         except (MemoryError, OSError) as error:
-            # no room for what it takes, or a flash that fails: no link is to end by that, nor who asks to fill the journal
+            # no memory for it, or a flash that fails: no link is to end by that, nor whoever asks to fill the journal
             if not self._is_told:
                 self._is_told = True
                 self._record(FAULT, {DETAIL: "update:" + type(error).__name__})
