@@ -14,6 +14,7 @@ from support.update_world import (
     VENDOR,
     Component,
     Lock,
+    Timer,
     bundle,
     factory,
     manifest,
@@ -550,6 +551,63 @@ def test_a_journal_that_takes_nothing_in_does_not_pass():
     assert lock.live() == "reset"
     lock = lock_of(lock.nor)
     assert lock.running.sequence == ORIGINAL and lock.parts.floor.load() is None
+
+
+def on_trial(kind):
+    """The first start of an update on trial."""
+    lock = lock_of()
+    assert lock.live(Component(kind, 6)) == "reset"
+    lock = lock_of(lock.nor)
+    assert lock.running.sequence == 6
+    return lock
+
+
+def test_a_gate_that_breaks_does_not_let_through():
+    for kind in (0, 1):
+        lock = on_trial(kind)
+        lock.gate_raises = 1
+        assert lock.live() == "reset"
+        lock = lock_of(lock.nor)
+        assert lock.running.sequence == ORIGINAL and lock.parts.floor.load() is None, kind
+
+
+def test_an_image_is_not_taken_for_kept_because_its_task_began_again():
+    lock = on_trial(1)
+    save = lock.parts.slots.save
+    troubles = [OSError(5)]
+
+    def fails():
+        if troubles:
+            raise troubles.pop()
+        save()
+
+    lock.parts.slots.save = fails
+    asked = []
+    gate = lock.parts.gate
+
+    async def noted(vote):
+        asked.append(vote)
+        return await gate(vote)
+
+    lock.parts.gate = noted
+    try:
+        lock.live()
+        raise AssertionError("the flash failed")
+    except OSError:
+        pass
+    # as the supervisor has it begin again, in the same start
+    lock.device = None
+    assert lock.live() == "" and len(asked) == 1 and lock.records[-1] == ("confirmed", 6, None)
+
+
+def test_a_trial_that_nobody_minds_has_its_end():
+    for kind in (0, 1):
+        lock = on_trial(kind)
+        assert Timer.period == 90_000, kind
+        assert lock.live() == "" and Timer.period == 0
+        lock = lock_of(lock.nor)
+        assert Timer.period == 0
+        lock.live()
 
 
 def folder(slot, path):

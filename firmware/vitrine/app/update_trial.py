@@ -27,6 +27,7 @@ class Trial:
         self._parts = parts
         self._slots = parts.slots
         self._dispatch = parts.dispatch
+        self._is_first = False  # this start is the first of an image on trial, whatever has ended its task since
 
     def begin(self, place: int, first: int, sequence: int, digest: bytes) -> None:
         """Have what is staged run from the next start on, which is now. Does not return if all goes well.
@@ -60,11 +61,12 @@ class Trial:
                     await asyncio.sleep_ms(_LOOK_MS)
                 self._start_image()
                 return
-            if is_running and not slots.starts:
+            if is_running and not slots.starts and not self._is_first:
                 # its second start: the chip would not have made it had it not passed
                 self._confirm(place, row)
                 return
             if is_running:
+                self._is_first = True
                 slots.starts = 0
                 slots.save()
         if not is_running:
@@ -80,7 +82,10 @@ class Trial:
         elif evidence.count == count:
             failure = "journal"  # it has not come in
         else:
-            failure = await self._parts.gate(vote)
+            try:
+                failure = await self._parts.gate(vote)
+            except Exception as error:  # noqa: BLE001
+                failure = type(error).__name__  # what it looks at is broken, or it is
         if failure:
             evidence.record(FAULT, {DETAIL: ("update:" + failure)[:DETAIL_MAX]})
             slots.starts = 0

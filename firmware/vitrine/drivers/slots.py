@@ -37,7 +37,7 @@ _FOLDER_MODE = const(0x4000)
 _FILE_MODE = const(0x8000)
 _ENOENT = const(2)
 _EROFS = const(30)
-# An application on trial that is alive but does not mind its trial is ended by the image's own timer.
+# Who is on trial and alive, but does not mind the trial, is ended by the image's own timer.
 _TIMER = const(1)
 _TRIAL_MS = const(90_000)
 
@@ -197,21 +197,33 @@ def mount(store, floor: int, image_sequence: int) -> bool:
         # it has passed: the power failed before that was written here
         slots.active = number
         slots.trial = number = 0
-        slots.save()
+        _is_saved(slots)  # else another time
     if number and slots.starts:
         slots.starts -= 1
-        try:
-            slots.save()
-        except OSError:
+        if not _is_saved(slots):
             number = 0  # a start that is not counted is none
     else:
         number = 0
+    if slots.trial == IMAGE and slots.sequence(IMAGE) == image_sequence:
+        _limit()
     for each in (number, slots.active):
         if each and slots.sequence(each) > image_sequence and _is_mounted(slots, each, image_sequence):
             if each == number:
-                Timer(_TIMER).init(mode=Timer.ONE_SHOT, period=_TRIAL_MS, callback=_give_up)
+                _limit()
             return True
     return False
+
+
+def _is_saved(slots: Slots) -> bool:
+    try:
+        slots.save()
+    except OSError:
+        return False
+    return True
+
+
+def _limit() -> None:
+    Timer(_TIMER).init(mode=Timer.ONE_SHOT, period=_TRIAL_MS, callback=_give_up)
 
 
 def end_trial() -> None:
