@@ -25,12 +25,15 @@ micropython.kbd_intr(-1)
 
 try:
     partition = Partition.find(Partition.TYPE_DATA, label="vfs")[0]
-    try:
-        vfs.mount(partition, "/")
-    except OSError:
-        # erased, damaged, or its formatting was cut
-        vfs.VfsLfs2.mkfs(partition)
-        vfs.mount(partition, "/")
+    for tries_left in (2, 1, 0):
+        try:
+            vfs.mount(partition, "/")
+            break
+        except OSError:
+            if not tries_left:
+                # erased, damaged, or its formatting was cut: the updates in it are lost, so not for one wrong read
+                vfs.VfsLfs2.mkfs(partition)
+                vfs.mount(partition, "/")
 except (OSError, IndexError) as error:
     sys.print_exception(error)  # a lock without a file system is slower, and works
 gc.collect()

@@ -53,6 +53,16 @@ async def test_a_damaged_one_is_formatted(tmp_path, fill):
         assert (lock.events[0]["text"], lock.events[0]["files"]) == ("it works", ["new.txt", "rom"])
 
 
+async def test_one_that_was_misread_is_not_formatted(tmp_path):
+    async with image(tmp_path) as lock:
+        assert lock.events[0]["text"] == "it works"
+    before = "import sys\nimport vfs as real\nclass vfs:\n    VfsLfs2, trouble = real.VfsLfs2, [1, 1]\n"
+    before += "    @staticmethod\n    def mount(*args):\n        if vfs.trouble:\n            vfs.trouble.pop()\n"
+    before += "            raise OSError(5)\n        real.mount(*args)\nsys.modules['vfs'] = vfs\n"
+    async with image(tmp_path, before=before, boot=USE.replace("new.txt", "other.txt")) as lock:
+        assert lock.events[0]["files"] == ["new.txt", "other.txt", "rom"]
+
+
 def damage(tmp_path, sectors):
     flash = FlashImage(tmp_path / "flash.bin")
     data = bytearray(flash.read("vfs"))
