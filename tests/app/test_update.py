@@ -339,6 +339,17 @@ def test_who_is_in_session_comes_first_but_not_for_ever():
     assert lock.update.answer(piece, 1, 1)[0] == OK
     lock.sessions = 0
     assert lock.update.answer({}, 1, 0)[1][2] == 100
+    # nor does who comes again and again; a minute and a half later it is a person's turn again
+    lock.time.now_ms += 1_000
+    assert lock.update.answer(piece, 1, 0)[0] == OK
+    lock.sessions = 1
+    assert lock.update.answer(piece, 1, 0)[0] == OK
+    lock.time.now_ms += 89_000
+    assert lock.update.answer(piece, 1, 0)[0] == BUSY
+    lock.time.now_ms += 2**29
+    assert lock.update.answer(piece, 1, 0)[0] == BUSY
+    lock.time.now_ms += 30_000
+    assert lock.update.answer(piece, 1, 0)[0] == OK
 
 
 def test_the_switch_waits_for_its_moment():

@@ -35,7 +35,8 @@ _RETURNED = const(4)
 _PLACE_IMAGE = const(3)  # drivers.slots.IMAGE
 _ENOSPC = const(28)
 _LOOK_MS = const(500)
-_HOLD_MAX_MS = const(30_000)  # whoever stays in session for ever does not hold up what is written
+_HOLD_MAX_MS = const(30_000)  # whoever stays in session for ever does not hold up what is written; of each
+_HOLD_PERIOD_MS = const(120_000)
 _BUFFER_MS = const(60_000)  # a sender that is gone does not hold 4 KB
 
 
@@ -200,13 +201,14 @@ class Update:
     def _is_held(self, own: int) -> bool:
         """Whether a person at the door comes first."""
         if self._dispatch.sessions <= own:
-            self._held_ms = None
             return False
         now_ms = self._ticks_ms()
-        held_ms = self._held_ms
-        if held_ms is None:
-            self._held_ms = held_ms = now_ms
-        return 0 <= ticks_diff(now_ms, held_ms) < _HOLD_MAX_MS
+        since_ms = 0 if self._held_ms is None else ticks_diff(now_ms, self._held_ms)
+        # not anew with each who comes: a stranger who comes again and again would have all the time there is
+        if self._held_ms is None or not 0 <= since_ms < _HOLD_PERIOD_MS:
+            self._held_ms = now_ms
+            since_ms = 0
+        return since_ms < _HOLD_MAX_MS
 
     def _report(self) -> "dict[int, Any]":
         intake = self._intake
