@@ -237,6 +237,7 @@ SECRETS = (
     "import sys; sys.modules['vitrine.drivers.nvs']",
     "import umachine; umachine.Pin(26)",
     "import umachine; umachine.mem32",
+    "import uctypes; uctypes.bytearray_at(4096, 16)",
 )
 
 

@@ -95,4 +95,5 @@ def guards(board, ended: "Callable[[], object]") -> "dict[str, Any]":
     parts: "Any" = Names(esp32, _ESP32)
     parts.NVS = Gate(esp32.NVS, not_ours)
     parts.Partition = Gate(esp32.Partition, files_alone)
-    return {"machine": chip, "umachine": chip, "esp32": parts}
+    # by its older name, too; of the memory nothing
+    return {"machine": chip, "umachine": chip, "esp32": parts, "uctypes": Names(parts, ())}
