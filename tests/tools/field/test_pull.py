@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vitrine_tools import cbor, courier
+from vitrine_tools import cbor, cli, courier
 from vitrine_tools.audit.seal import Kind
 from vitrine_tools.audit.sealed import Keys, acknowledge, make_batch, next_head
+from vitrine_tools.commands.reaching import Reach
 from vitrine_tools.errors import LinkError, ToolError
 from vitrine_tools.field import pull
 from vitrine_tools.protocol import ProtocolError, Status
@@ -194,3 +195,14 @@ async def test_a_lock_that_turns_in_circles(tmp_path):
     lock.spoil = lambda message: make_batch(foreign, first=0, to=1, count=20, head=bytes(32), records=[])
     with pytest.raises(ProtocolError, match="another lock"):
         await pulled(lock, tmp_path / "out")
+
+
+def test_who_interrupts_it_is_told_that_it_can_be_gone_on_with(monkeypatch, capsys, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reach, "run", interrupted)
+    monkeypatch.setattr("sys.argv", ["vitrine", "logs", "pull", "--out", str(tmp_path / "bag"), "--port", "nowhere"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130 and "the same command goes on with what has come" in capsys.readouterr().err

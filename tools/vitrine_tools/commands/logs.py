@@ -54,7 +54,11 @@ def pull_records(
         with _progress(is_shown=not as_json) as told:
             return await pull.Puller(bag, told).pull(lambda: reach.served(authority))
 
-    pulled = reach.run(work)
+    try:
+        pulled = reach.run(work)
+    except KeyboardInterrupt:
+        output.print_problem("interrupted: the same command goes on with what has come")
+        raise typer.Exit(130) from None
     try:
         known = keys_of(pulled.lock_id, pulled.epoch, keys, passphrase_file)
     except ToolError as error:
