@@ -147,9 +147,9 @@ class Console:
         is_open = self._is_open()
         if self._has_to_say and not is_open:
             self._say_closed()
-        service: "Any" = self._dispatch.service
-        has_run = service is not None and service.has_run
-        if has_run and service.is_to_restart(self._dispatch.is_quiet()):
+        service = self._dispatch.service
+        has_run = bool(service and service.has_run)
+        if service and has_run and service.is_to_restart(self._dispatch.is_quiet()):
             self._restart()
         return (is_open and bool(self._lock_id)) or self._channel is not None or self._has_to_say or has_run
 
