@@ -137,7 +137,7 @@ async def test_boot_py_is_the_images_own_and_what_ends_it_is_a_reset(tmp_path):
 @pytest.mark.parametrize("is_stock", [False, True], ids=["our image", "stock image"])
 async def test_a_flood_of_ctrl_c_while_it_starts(tmp_path, is_stock):
     """MicroPython lets Ctrl-C interrupt boot.py, and goes to its prompt then: of a stock image, not of ours."""
-    boot = "for _ in range(300_000):\n    pass\nimport board, micropython, time\nmicropython.kbd_intr(-1)\n"
+    boot = "for _ in range(10_000_000):\n    pass\nimport board, micropython, time\nmicropython.kbd_intr(-1)\n"
     boot += "board.trace({'text': 'own'})\ntime.sleep(100_000)\n"
     lock = image(tmp_path, boot=boot, console=tmp_path / "wire")
     if is_stock:
