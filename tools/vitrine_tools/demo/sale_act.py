@@ -15,6 +15,7 @@ from ..commanding_broker import connected
 from ..emulator import BumblePhone, EmulatedLock, FlashImage, VirtualRadio
 from ..phone import Phone
 from ..pos.bridge import OPENED_TOPIC, SALE_TOPIC, Bridge, Shop
+from ..pos.sale import ref_of
 from ..pos.till_book import TillBook
 from ..protocol import Reason
 from . import cast
@@ -87,7 +88,7 @@ async def _sell(stage: Stage, broker: LocalBroker, intruder: aiomqtt.Client, loc
         await till.publish(SALE_TOPIC, json.dumps({"sale": sale, "fixture": cast.LOCK_ID, "paid": True}), qos=1)
         record = await stage.expect("the opening on record", lambda r: r.get(1) == describe.LOCK_OPERATION and 9 in r)
         stage.check("strike", "energised", "for the case that was paid", lock.strike_energised)
-        stage.check("lock", "has the sale on record", f"ref {record.get(9)!r}", 9 in record)
+        stage.check("lock", "has the sale on record", f"ref {record[9].hex()}: the sale's", record[9] == ref_of(sale))
         async with asyncio.timeout(_PATIENCE_S):
             told = json.loads((await anext(till.messages)).payload)
         stage.check("till", "is told", str(told["reason"]), told["opened"] is True)
