@@ -144,7 +144,7 @@ def _hint(fleet: Fleet) -> str:
     member = fleet.members[-1]
     key = member.space.folder / "issuer.pem"
     lines = [
-        f"{len(fleet.members)} locks at {fleet.uplink.name}. From a second terminal:",
+        f"{len(fleet.members)} locks at {fleet.uplink.name}; Ctrl-C ends them. From a second terminal:",
         f"  {sys.argv[0]} unlock --emulator {fleet.folder} --lock {member.lock_id}",
         f"  {sys.argv[0]} command lockdown --emulator {fleet.folder} --lock {member.lock_id} --key {key}",
     ]
