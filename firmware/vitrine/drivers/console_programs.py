@@ -4,6 +4,7 @@ While a program runs nothing else of the firmware does. A timer's callback feeds
 then the program gets what Ctrl-C gives, and if it does not end, the watchdog ends it. Loaded when the console opens.
 """
 
+import builtins
 import gc
 import io
 import os
@@ -83,6 +84,7 @@ class Programs:
         self._excuse = excuse
         self._fault = fault
         self._guards = guards(board, ended)
+        self._builtins = {name: getattr(builtins, name) for name in dir(builtins)}
         self._interrupter = Interrupter()
         self._began_ms = 0
         self._is_late = False
@@ -97,12 +99,11 @@ class Programs:
         if not self._names:
             self._names = {"__name__": "__main__", "lock": self._lock}
         modules: "Any" = sys.modules
-        before = set(modules)
-        held = {name: modules.get(name) for name in self._guards}
+        before = dict(modules)
         # The firmware's own are out of reach: who imports one gets another of its kind, on the guards.
         for name in before:
             if _is_ours(name):
-                held[name] = modules.pop(name)
+                del modules[name]
         task = core.cur_task
         timer = machine.Timer(-1)
         self._is_late = False
@@ -114,21 +115,18 @@ class Programs:
         path = sys.path[:]
         sys.path[:] = self._path or path + ["", "/lib"]
         try:
-            error = _execute(source, self._names, "single" if is_interactive else "exec", self._folder)
+            mode = "single" if is_interactive else "exec"
+            error = _execute(source, self._names, mode, self._folder, self._builtins)
         finally:
             timer.deinit()
             if self._is_late:
                 os.dupterm(None)
             core.cur_task = task  # a program with an event loop of its own has changed it
             for name in list(modules):
-                if _is_ours(name):
+                if _is_ours(name) or name in self._guards:
                     del modules[name]
-            for name in held:
-                if held[name] is None:
-                    modules.pop(name, None)
-                else:
-                    modules[name] = held[name]
-            self._loaded |= set(modules) - before
+            modules.update(before)
+            self._loaded |= set(modules) - set(before)
             self._path, sys.path[:] = sys.path[:], path
             self._folder = os.getcwd()
             os.chdir("/")
@@ -172,8 +170,11 @@ def _is_ours(name: str) -> bool:
     return name in ("main", "boot") or name.startswith("vitrine")
 
 
-def _execute(source: bytes, names: "dict[str, Any]", mode: str, folder: str) -> "BaseException | None":
-    """Compile and run; Ctrl-C interrupts the run, and nothing after it."""
+def _execute(
+    source: bytes, names: "dict[str, Any]", mode: str, folder: str, own: "dict[str, Any]"
+) -> "BaseException | None":
+    """Compile and run; Ctrl-C interrupts the run, and nothing after it. own: the built-in names."""
+    put = setattr
     try:
         try:
             code = compile(source, "<stdin>", mode)
@@ -184,6 +185,9 @@ def _execute(source: bytes, names: "dict[str, Any]", mode: str, folder: str) -> 
             kbd_intr(-1)
             for _ in (0, 0):  # one that has come is raised where the interpreter jumps: here, not later
                 pass
+            # a program can replace them, for everybody; one that has is not to be seen by reading them
+            for name in own:
+                put(builtins, name, own[name])
     except BaseException as error:  # noqa: BLE001
         return error
     return None
