@@ -103,7 +103,9 @@ async def test_from_the_command_line_over_the_wire(store, tmp_path):
         assert (await vitrine("update", "status", "--lock", LOCK_ID, "--port", wire))[1].startswith(
             f"{LOCK_ID}: staged; sequence 7 runs; sequence 8 is on its way"
         )
-        assert (await vitrine(*words, "--wait")) == (0, f"{LOCK_ID}: 0.7.8 runs, confirmed\n", "")
+        status, out, err = await vitrine(*words, "--wait")
+        assert (status, out) == (0, f"{LOCK_ID}: 0.7.8 runs, confirmed\n")
+        assert err.splitlines()[:2] == [f"{LOCK_ID}: staged", f"{LOCK_ID}: switched"], err
         assert updates_of(lock) == DONE
         status, _, err = await vitrine("update", "status", "--lock", "case-13", "--port", wire)
         assert status == 2 and "case-13" in err
